@@ -1,0 +1,30 @@
+# The commands of this project. `make` alone says which there are.
+
+# One profile and one set of flags for everything, so that RocksDB's C++ is compiled once.
+CARGO_FLAGS := --profile ci --workspace --locked
+PORT ?= 8081
+DATA_DIR ?= solera-data
+
+.PHONY: help run test dist deps fmt
+
+help:
+	@echo 'make run    builds what is missing and starts Solera on this machine (PORT=8081, DATA_DIR=solera-data)'
+	@echo 'make test   checks everything that CI checks, with the minutes of each step'
+	@echo 'make fmt    formats the code'
+	@echo 'make dist   builds a release tarball with checksums and a bill of materials in dist/'
+	@echo 'make deps   installs the system packages that a build needs'
+
+run: deps
+	@scripts/run.sh '$(PORT)' '$(DATA_DIR)'
+
+test: deps
+	@scripts/test.sh
+
+fmt:
+	cargo fmt --all
+
+dist: deps
+	@scripts/dist.sh
+
+deps:
+	@scripts/deps.sh

@@ -1,0 +1,50 @@
+//! What handlers share.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{Metrics, Readiness, Stores};
+
+/// Everything that a handler may use. Cheap to clone; no globals.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The stores, by base URI.
+    pub stores: Arc<Stores>,
+    /// Whether this node may answer.
+    pub readiness: Arc<Readiness>,
+    /// What is counted of requests.
+    pub metrics: Metrics,
+    /// Everything that is counted in the process.
+    pub registry: prometheus::Registry,
+    /// What this program is.
+    pub build: BuildInfo,
+    /// Bounds of a request.
+    pub limits: Limits,
+    /// Gives random bytes that a value is sealed under. Never the same twice.
+    pub salt: fn() -> [u8; 16],
+    /// The OpenAPI template; its base URI is filled in at each request.
+    pub openapi: Arc<str>,
+}
+
+/// What this program is.
+#[derive(Clone, Copy, Debug)]
+pub struct BuildInfo {
+    /// Of the package.
+    pub version: &'static str,
+    /// When it was built.
+    pub build_date: &'static str,
+    /// Where it was built.
+    pub build_host: &'static str,
+    /// The compiler, under the name that Kask's consumers know: `go_version`.
+    pub go_version: &'static str,
+}
+
+/// Bounds of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a decoded key.
+    pub key_bytes_max: usize,
+    /// How long an answer may take. Below the 3 s after which MediaWiki gives up.
+    pub request_timeout: Duration,
+    /// How long a read may wait for its barrier.
+    pub read_patience: Duration,
+}

@@ -1,0 +1,35 @@
+//! HTTP in, HTTP out. The only crate that sees a session key or the contents of a session.
+//!
+//! Does not know where records are kept or how a view is made: it hands a key id and a sealed value to `writer`, and
+//! gets a cell from `materializer`.
+//!
+//! - [`App`]: what handlers share; [`router`]: the table of contents of the service; [`serve`]: its connections;
+//! - [`Sealer`]: (session key, plaintext) to (key id, sealed value) and back;
+//! - `target`, `conditions`, `session_headers`: parse or reject, once, in pure functions;
+//! - [`Problem`]: the one map from errors to answers.
+
+mod app;
+mod body;
+mod conditions;
+mod head;
+mod metrics;
+mod problem;
+mod readiness;
+mod request_id;
+mod routes;
+mod seal;
+mod serve;
+mod session_headers;
+mod store;
+mod target;
+
+pub mod admin;
+
+pub use app::{App, BuildInfo, Limits};
+pub use metrics::Metrics;
+pub use problem::{Kind, Outcome, Problem};
+pub use readiness::{Latch, Readiness};
+pub use routes::router;
+pub use seal::{OpenError, RingSecret, Sealer, SealerError, Secret, SessionKey};
+pub use serve::serve;
+pub use store::{Backend, Store, Stores};

@@ -1,0 +1,98 @@
+//! What is counted of requests: Kask's two metrics, under Kask's names, labels and buckets.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+
+use crate::BuildInfo;
+
+/// The data listener's requests to stores. Probes, metrics, redirects and unknown paths are not counted.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// `http_requests_total{code, method}`.
+    requests: IntCounterVec,
+    /// `http_request_duration_seconds{code, method}`.
+    durations: HistogramVec,
+}
+
+const BUCKETS_S: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
+
+const LABELS: [&str; 2] = ["code", "method"];
+
+/// Answers that alerts rest on: their series exist from the start, so that a rate never begins at nothing.
+const FROM_THE_START: [(&str, &[&str]); 4] = [
+    ("GET", &["200", "404", "500", "503"]),
+    ("HEAD", &["200", "404", "500", "503"]),
+    ("POST", &["201", "400", "413", "500", "503", "504"]),
+    ("DELETE", &["204", "500", "503", "504"]),
+];
+
+impl Metrics {
+    /// Registers the metrics.
+    ///
+    /// # Errors
+    /// When one of them is registered already.
+    pub fn register(registry: &Registry, build: &BuildInfo) -> Result<Self, prometheus::Error> {
+        let requests = IntCounterVec::new(
+            Opts::new(
+                "http_requests_total",
+                "Count of HTTP requests processed, partitioned by status code and HTTP method.",
+            ),
+            &LABELS,
+        )?;
+        let durations = HistogramVec::new(
+            HistogramOpts::new(
+                "http_request_duration_seconds",
+                "A histogram of latencies for requests, partitioned by status code and HTTP method.",
+            )
+            .buckets(BUCKETS_S.to_vec()),
+            &LABELS,
+        )?;
+        registry.register(Box::new(requests.clone()))?;
+        registry.register(Box::new(durations.clone()))?;
+        register_build(registry, build)?;
+        for (method, codes) in FROM_THE_START {
+            for code in codes {
+                requests.with_label_values(&[code, method]);
+                durations.with_label_values(&[code, method]);
+            }
+        }
+        Ok(Self { requests, durations })
+    }
+
+    pub(crate) fn observe(&self, method: &Method, status: StatusCode, took: Duration) {
+        let labels = [status.as_str(), method_label(method)];
+        self.requests.with_label_values(&labels).inc();
+        self.durations.with_label_values(&labels).observe(took.as_secs_f64());
+    }
+}
+
+fn register_build(registry: &Registry, build: &BuildInfo) -> Result<(), prometheus::Error> {
+    let BuildInfo { version, build_date, build_host, go_version } = *build;
+    let labels = ["version", "build_date", "build_host", "go_version"];
+    let info = GaugeVec::new(Opts::new("kask_build_info", "Build information"), &labels)?;
+    info.with_label_values(&[version, build_date, build_host, go_version]).set(1.0);
+    registry.register(Box::new(info))?;
+
+    let info = GaugeVec::new(
+        Opts::new("solera_build_info", "What this program is: its version and the compiler that made it."),
+        &["version", "rustc_version"],
+    )?;
+    info.with_label_values(&[version, go_version]).set(1.0);
+    registry.register(Box::new(info))
+}
+
+/// A client may send any token as a method; metrics have room for a few.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}

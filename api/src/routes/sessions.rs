@@ -1,0 +1,298 @@
+//! Sessions: read, write, delete. The order of checks is the contract; each step parses or rejects, once.
+
+use std::{fmt::Display, time::Instant};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use materializer::{Cell, State as CellState};
+use schemas::{Headers, KeyId, Until};
+use writer::{Deadline, DeletedEverywhere, Set, Stored};
+
+use super::page_not_found;
+use crate::{
+    App, Kind, Outcome, Problem, SessionKey, Store,
+    body::{self, BodyError},
+    conditions,
+    request_id::RequestId,
+    session_headers,
+    store::Backend,
+    target::{KeyError, RawKey, Target},
+};
+
+/// Everything that is not a reserved path.
+pub(super) async fn session(State(app): State<App>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    match Target::of(&app.stores, parts.uri.path()) {
+        Target::NoStore => page_not_found(),
+        Target::BaseWithoutSlash(store) => moved(store, &parts),
+        Target::InStore(store, raw_key) => {
+            let started = Instant::now();
+            let method = parts.method.clone();
+            let response = in_store(&app, store, raw_key, &parts, body).await;
+            app.metrics.observe(&method, response.status(), started.elapsed());
+            response
+        }
+    }
+}
+
+/// As Go's mux redirects.
+fn moved(store: &Store, parts: &Parts) -> Response {
+    let query = parts.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let location = format!("{}{query}", store.base_uri());
+    let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
+    let escaped =
+        location.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;");
+    let body = if parts.method == Method::GET {
+        format!("<a href=\"{escaped}\">Moved Permanently</a>.\n\n")
+    } else {
+        String::new()
+    };
+    let mut response = (StatusCode::MOVED_PERMANENTLY, body).into_response();
+    let headers = response.headers_mut();
+    headers.remove(header::CONTENT_TYPE);
+    if is_read {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    }
+    match HeaderValue::from_str(&location) {
+        Ok(location) => headers.insert(header::LOCATION, location),
+        Err(_) => return page_not_found(),
+    };
+    response
+}
+
+async fn in_store(app: &App, store: &Store, raw_key: RawKey<'_>, parts: &Parts, body: Body) -> Response {
+    let request_id = RequestId::of(&parts.headers);
+    match answer(app, store, raw_key, parts, body, &request_id).await {
+        Ok(response) => response,
+        Err(problem) => {
+            log(&problem, &request_id);
+            problem.into_response()
+        }
+    }
+}
+
+/// A client's fault is for whoever debugs that client; the rest a person must look at.
+fn log(problem: &Problem, request_id: &RequestId) {
+    let (kind, detail) = (problem.kind(), problem.detail());
+    match kind {
+        Kind::NotFound => {}
+        Kind::BadRequest | Kind::PayloadTooLarge | Kind::RequestTimeout => {
+            tracing::debug!(%request_id, "Refused a request: {detail}");
+        }
+        Kind::NotReady => tracing::debug!(%request_id, "Answered \"not ready\": {detail}"),
+        Kind::Overloaded => tracing::warn!(%request_id, "Refused a request: {detail}"),
+        Kind::ServerError(_)
+        | Kind::LogUnreachable
+        | Kind::DeleteUnconfirmed
+        | Kind::OutcomeUnknown
+        | Kind::NotVisibleYet => tracing::error!(%request_id, "Failed a request: {detail}"),
+    }
+}
+
+/// A request that has passed the checks that all methods share.
+struct Session<'a> {
+    app: &'a App,
+    store: &'a Store,
+    backend: &'a Backend,
+    key: SessionKey,
+    key_id: KeyId,
+    headers: &'a HeaderMap,
+    request_id: &'a RequestId,
+}
+
+async fn answer(
+    app: &App,
+    store: &Store,
+    raw_key: RawKey<'_>,
+    parts: &Parts,
+    body: Body,
+    request_id: &RequestId,
+) -> Result<Response, Problem> {
+    let bad_request = |reason: &dyn Display| Problem::new(Kind::BadRequest, store.base_uri()).because(reason);
+    let key = raw_key.decode();
+    let with_id = |problem: Problem| match &key {
+        Ok(key) => problem.about(instance(store, store.sealer.key_id(key))),
+        Err(_) => problem,
+    };
+    if parts.uri.query().is_some_and(|query| !query.is_empty()) {
+        return Err(with_id(bad_request(&"a query string is not allowed")));
+    }
+    let key = match key {
+        Ok(key) => key,
+        Err(KeyError::NotASegment) => return Err(Problem::new(Kind::NotFound, store.base_uri())),
+        Err(KeyError::MalformedEscape) => {
+            return Err(bad_request(&"a percent sign is not followed by two hex digits"));
+        }
+    };
+    let key_id = store.sealer.key_id(&key);
+    let instance = instance(store, key_id);
+    let bad_request = |reason: &dyn Display| Problem::new(Kind::BadRequest, &*instance).because(reason);
+
+    let key_bytes_max = app.limits.key_bytes_max;
+    if key_bytes_max < key.expose().len() {
+        return Err(bad_request(&format_args!("the key is longer than {key_bytes_max} bytes")));
+    }
+    let action = Action::of(&parts.method).map_err(|reason| bad_request(&reason))?;
+    let backend = store.backend().filter(|_| app.readiness.is_ready()).ok_or_else(|| {
+        let problem = app.readiness.first_problem();
+        Problem::new(Kind::NotReady, &*instance).because(problem.as_deref().unwrap_or("starting"))
+    })?;
+
+    let session = Session { app, store, backend, key, key_id, headers: &parts.headers, request_id };
+    match action {
+        Action::Read => session.read().await,
+        Action::Write => session.write(body).await,
+        Action::Delete => session.delete().await,
+    }
+}
+
+enum Action {
+    Read,
+    Write,
+    Delete,
+}
+
+impl Action {
+    fn of(method: &Method) -> Result<Self, &'static str> {
+        match *method {
+            // The answer to HEAD is that to GET; hyper leaves out the body.
+            Method::GET | Method::HEAD => Ok(Self::Read),
+            Method::POST => Ok(Self::Write),
+            Method::DELETE => Ok(Self::Delete),
+            Method::PATCH => Err("the method PATCH is not supported by this release"),
+            _ => Err("the method is not one of GET, HEAD, POST and DELETE"),
+        }
+    }
+}
+
+impl Session<'_> {
+    async fn read(self) -> Result<Response, Problem> {
+        session_headers::refuse_unknown(self.headers).map_err(|error| self.bad_request(&error))?;
+        let cell = self.backend.reads.visible(self.key_id, self.app.limits.read_patience).await;
+        let cell = cell.map_err(|error| Problem::of_read(&error, self.instance()).because(error))?;
+        let cell = cell.ok_or_else(|| self.problem(Kind::NotFound))?;
+
+        let etag = conditions::etag(cell.version);
+        if conditions::has_already(self.headers, &etag) {
+            return Ok(not_modified(etag));
+        }
+        let (expires_at, contents) = self.open(&cell)?;
+        Ok(found(etag, expires_at, contents))
+    }
+
+    fn open(&self, cell: &Cell) -> Result<(Until, Bytes), Problem> {
+        let CellState::Live { expires_at, sealed } = &cell.state else {
+            return Err(self.problem(Kind::NotFound));
+        };
+        let opened = self.store.sealer.open(&self.key, self.key_id, *expires_at, &cell.headers, sealed);
+        // The session is there. "Not found" would make the client forget it, everywhere.
+        let contents =
+            opened.map_err(|error| self.problem(Kind::ServerError(Outcome::Refused)).because(error))?;
+        Ok((*expires_at, contents))
+    }
+
+    async fn write(self, body: Body) -> Result<Response, Problem> {
+        let ttl = session_headers::ttl(self.headers, self.store).map_err(|error| self.bad_request(&error))?;
+        let body =
+            body::read(body, self.store.value_bytes_max).await.map_err(|error| self.body_problem(&error))?;
+
+        let deadline = Deadline::within(self.app.limits.request_timeout);
+        let expires_at = ttl.from(self.backend.reads.clock.read_now());
+        let (seal_id_name, seal_id) = self.store.sealer.seal_id();
+        let headers = [(seal_id_name, seal_id.as_bytes()), ("r", self.request_id.as_str().as_bytes())];
+        let headers = Headers::from_pairs(headers).expect("a seal id and a request id are short");
+        let salt = (self.app.salt)();
+        let sealed = self.store.sealer.seal(&self.key, self.key_id, expires_at, &body, salt);
+
+        let set = Set { key: self.key_id, sealed, expires_at, headers };
+        let stored = self.backend.writer.put(set, deadline).await;
+        let stored = stored.map_err(|error| Problem::of_write(&error, self.instance()).because(error))?;
+        Ok(created(stored))
+    }
+
+    async fn delete(self) -> Result<Response, Problem> {
+        session_headers::refuse_unknown(self.headers).map_err(|error| self.bad_request(&error))?;
+        let deadline = Deadline::within(self.app.limits.request_timeout);
+        let headers = Headers::from_pairs([("r", self.request_id.as_str().as_bytes())]);
+        let headers = headers.expect("a request id is short");
+        let deleted = self.backend.writer.delete(self.key_id, headers, deadline).await;
+        let deleted = deleted.map_err(|error| {
+            let reason = error.to_string();
+            Problem::of_delete(error, self.instance()).because(reason)
+        })?;
+        Ok(no_content(deleted))
+    }
+
+    fn body_problem(&self, error: &BodyError) -> Problem {
+        let bytes_max = self.store.value_bytes_max;
+        match error {
+            BodyError::Empty => self.bad_request(&"the request body is empty"),
+            BodyError::Broken => {
+                self.bad_request(&"the request body ended too early, or its framing is wrong").closing()
+            }
+            BodyError::TooLarge => {
+                self.problem(Kind::PayloadTooLarge).because(format_args!("{bytes_max} bytes")).closing()
+            }
+            BodyError::TooSlow => self.problem(Kind::RequestTimeout).closing(),
+        }
+    }
+
+    fn bad_request(&self, reason: &dyn Display) -> Problem {
+        self.problem(Kind::BadRequest).because(reason)
+    }
+
+    fn problem(&self, kind: Kind) -> Problem {
+        Problem::new(kind, self.instance())
+    }
+
+    fn instance(&self) -> String {
+        instance(self.store, self.key_id)
+    }
+}
+
+/// What a problem is about, in place of the path, which holds the session key.
+fn instance(store: &Store, key_id: KeyId) -> String {
+    format!("{}~{key_id}", store.base_uri())
+}
+
+fn found(etag: HeaderValue, expires_at: Until, contents: Bytes) -> Response {
+    let mut response = Response::new(Body::from(contents));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::ETAG, etag);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Until::At(end) = expires_at {
+        headers.insert("session-expires", HeaderValue::from(end.as_seconds()));
+    }
+    response
+}
+
+fn not_modified(etag: HeaderValue) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response.headers_mut().insert(header::ETAG, etag);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// `201` says that the write is durable and can be read here: it takes the proof of that.
+fn created(proof: Stored) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::CREATED;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    headers.insert(header::ETAG, conditions::etag(proof.version()));
+    response
+}
+
+/// `204` says that the session is gone everywhere: it takes the proof of that, and there is no other way to say it.
+fn no_content(_proof: DeletedEverywhere) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}

@@ -1,0 +1,297 @@
+//! Sealing: (session key, plaintext) ⇄ (key id, sealed value).
+//!
+//! ```text
+//!   key id      = BLAKE3 keyed(index key; store, session key), 128 bits
+//!   value key   = BLAKE3 keyed(ring key; session key, salt), 256 bits, fresh for every value
+//!   sealed      = salt:16 ‖ AES-256-GCM(value key, nonce 0, AD; form:1 ‖ body)
+//!   AD          = store, key id, op, seal id, expires at        every field length-prefixed, u32 big-endian
+//! ```
+//! A value key is used once, so a constant nonce is safe (NIST SP 800-38D asks that no (key, nonce) pair repeats: 128
+//! random bits of salt see to that). The session key is part of the value key: whoever has the server's secrets alone
+//! cannot open a value. `form` says whether the body is zstd; it is compressed before it is sealed, since a sealed one
+//! does not compress.
+
+use std::{collections::BTreeMap, fmt};
+
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use bytes::Bytes;
+use schemas::{Headers, KeyId, Sealed, StoreName, Until};
+use zeroize::Zeroizing;
+
+const SALT_BYTES: usize = 16;
+const TAG_BYTES: usize = 16;
+
+/// Bodies below this are stored as they are: zstd rarely wins anything there.
+const COMPRESS_ABOVE_BYTES: usize = 512;
+
+/// The cheapest level; sessions are written more often than they are kept.
+const ZSTD_LEVEL: i32 = 1;
+
+const FORM_PLAIN: u8 = 0;
+const FORM_ZSTD: u8 = 1;
+
+/// The header that names the ring secret of a value.
+const SEAL_ID: &str = "q";
+
+/// The only operation that carries a value.
+const OP: &[u8] = b"set";
+
+/// What a client calls a session. Never printed, never logged, wiped when dropped.
+pub struct SessionKey(Zeroizing<Vec<u8>>);
+
+impl SessionKey {
+    pub(crate) const fn from_decoded(decoded: Zeroizing<Vec<u8>>) -> Self {
+        Self(decoded)
+    }
+
+    pub(crate) fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SessionKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SessionKey(hidden)")
+    }
+}
+
+/// A secret as a file holds it: at least 32 bytes. Never printed, wiped when dropped.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// The fewest bytes that a secret may have.
+    pub const BYTES_MIN: usize = 32;
+
+    /// `None` when there are too few bytes.
+    pub fn new(bytes: Zeroizing<Vec<u8>>) -> Option<Self> {
+        (Self::BYTES_MIN <= bytes.len()).then_some(Self(bytes))
+    }
+
+    /// The bytes, for deriving keys.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(hidden)")
+    }
+}
+
+/// A secret of the ring and the id under which values name it.
+#[derive(Clone, Debug)]
+pub struct RingSecret {
+    /// From 1 up; values carry it.
+    pub id: u32,
+    /// The secret.
+    pub secret: Secret,
+}
+
+/// Seals and opens the sessions of one store.
+pub struct Sealer {
+    store: StoreName,
+    index_key: Zeroizing<[u8; 32]>,
+    ring: BTreeMap<u32, Zeroizing<[u8; 32]>>,
+    seals_with: u32,
+    body_bytes_max: usize,
+}
+
+/// The ring cannot seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SealerError {
+    /// There is no secret to seal with.
+    #[error("the ring of secrets is empty")]
+    EmptyRing,
+    /// Two secrets have the same id.
+    #[error("the ring names secret {0} twice")]
+    Repeated(u32),
+}
+
+/// A value cannot be opened. It is there: this is never "not found".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The seal id cannot be read.
+    #[error("the value does not say which secret sealed it")]
+    NoSealId,
+    /// The ring lacks the secret.
+    #[error("the value was sealed with secret {0}, which the ring does not have")]
+    UnknownSecret(u32),
+    /// It was sealed for another session, store or expiry, or with another secret of this id.
+    #[error("the seal does not fit the session")]
+    Mismatch,
+    /// What was sealed cannot be decompressed.
+    #[error("the contents cannot be decompressed")]
+    Form,
+}
+
+impl Sealer {
+    /// The first secret of `ring` seals, all open. Values of more than `body_bytes_max` decompressed bytes do not open.
+    ///
+    /// # Errors
+    /// When the ring is empty or names an id twice.
+    pub fn new(
+        store: StoreName,
+        index: &Secret,
+        ring: &[RingSecret],
+        body_bytes_max: usize,
+    ) -> Result<Self, SealerError> {
+        let seals_with = ring.first().ok_or(SealerError::EmptyRing)?.id;
+        let mut keys = BTreeMap::new();
+        for RingSecret { id, secret } in ring {
+            if keys.insert(*id, derive("solera 2026-11-21 seal v1", secret)).is_some() {
+                return Err(SealerError::Repeated(*id));
+            }
+        }
+        let index_key = derive("solera 2026-11-21 key id v1", index);
+        Ok(Self { store, index_key, ring: keys, seals_with, body_bytes_max })
+    }
+
+    /// The key id of a session.
+    pub fn key_id(&self, key: &SessionKey) -> KeyId {
+        let mut hasher = blake3::Hasher::new_keyed(&self.index_key);
+        field(&mut hasher, self.store.as_str().as_bytes());
+        field(&mut hasher, key.expose());
+        let mut id = [0; 16];
+        hasher.finalize_xof().fill(&mut id);
+        KeyId::from_bytes(id)
+    }
+
+    /// The id of the secret that seals, as the header that travels with the value.
+    pub fn seal_id(&self) -> (&'static str, String) {
+        (SEAL_ID, self.seals_with.to_string())
+    }
+
+    /// Seals `body` under `salt`, which must be random and is used once.
+    pub fn seal(
+        &self,
+        key: &SessionKey,
+        key_id: KeyId,
+        expires_at: Until,
+        body: &[u8],
+        salt: [u8; SALT_BYTES],
+    ) -> Sealed {
+        let compressed = compress(body);
+        let (form, content) =
+            compressed.as_deref().map_or((FORM_PLAIN, body), |content| (FORM_ZSTD, content));
+        let ring_key = &self.ring[&self.seals_with];
+
+        let mut sealed = Vec::with_capacity(SALT_BYTES + 1 + content.len() + TAG_BYTES);
+        sealed.extend_from_slice(&salt);
+        sealed.push(form);
+        sealed.extend_from_slice(content);
+        let ad = self.associated_data(key_id, self.seals_with, expires_at);
+        let tag = value_key(ring_key, key, &salt).seal_in_place_separate_tag(
+            constant_nonce(),
+            Aad::from(ad),
+            &mut sealed[SALT_BYTES..],
+        );
+        sealed.extend_from_slice(tag.expect("a value is far below the limit of GCM").as_ref());
+        Sealed(sealed.into())
+    }
+
+    /// Opens what [`seal`](Self::seal) sealed.
+    ///
+    /// # Errors
+    /// When the ring lacks its secret, or it is not this session's.
+    pub fn open(
+        &self,
+        key: &SessionKey,
+        key_id: KeyId,
+        expires_at: Until,
+        headers: &Headers,
+        sealed: &Sealed,
+    ) -> Result<Bytes, OpenError> {
+        let seal_id = headers.get(SEAL_ID).and_then(|id| std::str::from_utf8(id).ok());
+        let seal_id = seal_id.and_then(|id| id.parse().ok()).ok_or(OpenError::NoSealId)?;
+        let ring_key = self.ring.get(&seal_id).ok_or(OpenError::UnknownSecret(seal_id))?;
+
+        let (salt, ciphertext) = sealed.0.split_first_chunk().ok_or(OpenError::Mismatch)?;
+        let ad = self.associated_data(key_id, seal_id, expires_at);
+        let mut content = ciphertext.to_vec();
+        let opened =
+            value_key(ring_key, key, salt).open_in_place(constant_nonce(), Aad::from(ad), &mut content);
+        let plain_bytes = opened.map_err(|_| OpenError::Mismatch)?.len();
+        content.truncate(plain_bytes);
+
+        let content = Bytes::from(content);
+        match content.first() {
+            Some(&FORM_PLAIN) => Ok(content.slice(1..)),
+            Some(&FORM_ZSTD) => self.decompress(&content[1..]),
+            _ => Err(OpenError::Form),
+        }
+    }
+
+    fn decompress(&self, content: &[u8]) -> Result<Bytes, OpenError> {
+        // The frame says how large its content is; a value that was stored under a larger limit still opens.
+        let declared =
+            zstd::zstd_safe::get_frame_content_size(content).ok().flatten().ok_or(OpenError::Form)?;
+        let capacity = usize::try_from(declared).map_err(|_| OpenError::Form)?;
+        if self.body_bytes_max.max(schemas::caps::SEALED_BYTES_MAX) < capacity {
+            return Err(OpenError::Form);
+        }
+        zstd::bulk::decompress(content, capacity).map(Bytes::from).map_err(|_| OpenError::Form)
+    }
+
+    fn associated_data(&self, key_id: KeyId, seal_id: u32, expires_at: Until) -> Vec<u8> {
+        let mut ad = Vec::with_capacity(96);
+        let expires_at = match expires_at {
+            Until::At(end) => end.as_millis().to_be_bytes(),
+            Until::Never => u64::MAX.to_be_bytes(),
+        };
+        let fields =
+            [self.store.as_str().as_bytes(), key_id.as_bytes(), OP, &seal_id.to_be_bytes(), &expires_at];
+        for bytes in fields {
+            ad.extend_from_slice(&prefix(bytes));
+            ad.extend_from_slice(bytes);
+        }
+        ad
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealer")
+            .field("store", &self.store)
+            .field("ring", &self.ring.keys())
+            .field("seals_with", &self.seals_with)
+            .finish_non_exhaustive()
+    }
+}
+
+fn derive(context: &str, secret: &Secret) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(blake3::derive_key(context, secret.expose()))
+}
+
+fn value_key(ring_key: &[u8; 32], key: &SessionKey, salt: &[u8; SALT_BYTES]) -> LessSafeKey {
+    let mut hasher = blake3::Hasher::new_keyed(ring_key);
+    field(&mut hasher, key.expose());
+    field(&mut hasher, salt);
+    let derived = Zeroizing::new(*hasher.finalize().as_bytes());
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, &*derived).expect("AES-256 takes 32 bytes"))
+}
+
+fn constant_nonce() -> Nonce {
+    Nonce::assume_unique_for_key([0; NONCE_LEN])
+}
+
+fn field(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+    hasher.update(&prefix(bytes)).update(bytes);
+}
+
+fn prefix(bytes: &[u8]) -> [u8; 4] {
+    u32::try_from(bytes.len()).expect("no field reaches 4 GiB").to_be_bytes()
+}
+
+/// The body compressed, if that makes it smaller.
+fn compress(body: &[u8]) -> Option<Vec<u8>> {
+    if body.len() < COMPRESS_ABOVE_BYTES {
+        return None;
+    }
+    let compressed = zstd::bulk::compress(body, ZSTD_LEVEL).ok()?;
+    (compressed.len() < body.len()).then_some(compressed)
+}
+
+#[cfg(test)]
+mod tests;

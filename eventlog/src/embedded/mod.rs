@@ -1,0 +1,258 @@
+//! A log on this machine's disk, for one process: synced group commit over RocksDB.
+//!
+//! ```text
+//!   enqueue ──▶ queue ──▶ writer thread: one batch, one fdatasync ──▶ commits resolve, tail moves ──▶ readers
+//! ```
+//!
+//! While one sync runs, the next batch gathers: nobody waits to make a batch larger. A failed sync poisons the log for
+//! good, since the kernel may have dropped the pages ("fsyncgate"): what was waiting is of unknown outcome, nothing is
+//! taken any more, and the node has to stop and read the log again.
+
+mod keys;
+mod queue;
+mod reader;
+mod record;
+mod writer;
+
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, Mutex},
+    thread::JoinHandle,
+};
+
+use futures::{future::BoxFuture, stream::BoxStream};
+use rocksdb::{DB, DBRecoveryMode, Options, WriteOptions};
+use schemas::{Offset, Partition, PartitionCount, Record, Topic};
+use tokio::sync::watch;
+
+use self::queue::{Pending, Queue};
+use crate::{Batch, Clock, Commit, EnqueueError, EventLog, Frontier, Incarnation, ReadError};
+
+/// The on-disk format of the log's directory.
+const FORMAT: &[u8] = b"solera embedded log 1";
+
+/// Memory for records that are in RocksDB's own write-ahead log but not yet in its sorted files.
+const WRITE_BUFFER_BYTES: usize = 16 * 1024 * 1024;
+
+/// A log in a directory of its own. One process may have it open.
+pub struct EmbeddedLog {
+    topic: Topic,
+    partitions: PartitionCount,
+    incarnation: Incarnation,
+    db: Arc<DB>,
+    queue: Arc<Queue>,
+    tail: watch::Receiver<Frontier>,
+    failure: watch::Receiver<Option<Arc<str>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What a log is opened with.
+#[derive(Debug)]
+pub struct EmbeddedOptions {
+    /// Which log.
+    pub topic: Topic,
+    /// How many partitions. Fixed when the directory is made.
+    pub partitions: PartitionCount,
+    /// The id of this log's life, when the directory is new.
+    pub incarnation_if_new: Incarnation,
+    /// What stamps the records.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The directory holds something else.
+    #[error("{path} holds {found}, not a log of format \"{}\"", FORMAT.escape_ascii())]
+    Format {
+        /// The directory.
+        path: Box<Path>,
+        /// What it says of itself.
+        found: String,
+    },
+    /// The number of partitions of a log never changes.
+    #[error(
+        "the log has {found} partitions and the configuration says {asked}; a log keeps the number it was made with"
+    )]
+    Partitions {
+        /// As the log was made.
+        found: u32,
+        /// As configured.
+        asked: u32,
+    },
+    /// RocksDB's word.
+    #[error("cannot open the log in {path}: {source}")]
+    Storage {
+        /// The directory.
+        path: Box<Path>,
+        /// Why.
+        source: rocksdb::Error,
+    },
+}
+
+impl EmbeddedLog {
+    /// Opens the log in `dir`, or makes it, and starts its writer thread.
+    ///
+    /// # Errors
+    /// When the directory holds something else, or the disk fails.
+    pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Arc<Self>, OpenError> {
+        let storage = |source| OpenError::Storage { path: dir.into(), source };
+        let db = Arc::new(DB::open(&db_options(), dir).map_err(storage)?);
+        let EmbeddedOptions { topic, partitions, incarnation_if_new, clock } = options;
+
+        let incarnation = identify(&db, dir, partitions, incarnation_if_new)?;
+        let stored = partitions.all().map(|partition| Ok((partition, stored_tail(&db, partition)?)));
+        let stored: Frontier = stored.collect::<Result<_, rocksdb::Error>>().map_err(storage)?;
+
+        let queue = Arc::new(Queue::default());
+        let (tail_sender, tail) = watch::channel(stored);
+        let (failure_sender, failure) = watch::channel(None);
+        let writer = writer::Writer {
+            db: Arc::clone(&db),
+            queue: Arc::clone(&queue),
+            clock,
+            tail: tail_sender,
+            failure: failure_sender,
+        };
+        let name = format!("log {topic}");
+        let writer =
+            std::thread::Builder::new().name(name).spawn(|| writer.run()).expect("a thread can be started");
+        Ok(Arc::new(Self {
+            topic,
+            partitions,
+            incarnation,
+            db,
+            queue,
+            tail,
+            failure,
+            writer: Mutex::new(Some(writer)),
+        }))
+    }
+
+    /// Holds the reason once a write or a sync has failed. The log is dead from then on.
+    pub fn failure(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.failure.clone()
+    }
+
+    /// Takes nothing more, writes what is waiting, and stops the writer thread.
+    pub fn close(&self) {
+        self.queue.close("the node is stopping".into());
+        if let Some(writer) = self.writer.lock().expect("no holder panics").take() {
+            let _reported_by_its_panic = writer.join();
+        }
+    }
+
+    /// Drops records, which leaves holes, as compaction and retention do.
+    #[cfg(all(test, feature = "test-util"))]
+    fn drop_records(&self, partition: Partition, offsets: impl IntoIterator<Item = Offset>) {
+        for offset in offsets {
+            self.db.delete(keys::record(partition, offset)).expect("a test's disk works");
+        }
+    }
+}
+
+impl Drop for EmbeddedLog {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl EventLog for EmbeddedLog {
+    fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    fn partitions(&self) -> PartitionCount {
+        self.partitions
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.incarnation.clone()
+    }
+
+    fn enqueue(&self, partition: Partition, record: Record) -> Result<Commit, EnqueueError> {
+        assert!(
+            partition.0 < self.partitions.get(),
+            "partition {partition} of {} does not exist",
+            self.topic
+        );
+        let (commit, resolver) = Commit::deferred();
+        self.queue.push(Pending { partition, record, resolver })?;
+        Ok(commit)
+    }
+
+    fn read(self: Arc<Self>, from: Frontier) -> BoxStream<'static, Result<Batch, ReadError>> {
+        reader::stream(Arc::clone(&self.db), self.tail.clone(), self.partitions, &from)
+    }
+
+    fn tail(&self) -> BoxFuture<'_, Result<Frontier, ReadError>> {
+        let tail = self.tail.borrow().clone();
+        Box::pin(async { Ok(tail) })
+    }
+}
+
+impl fmt::Debug for EmbeddedLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EmbeddedLog({})", self.topic)
+    }
+}
+
+fn db_options() -> Options {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.set_write_buffer_size(WRITE_BUFFER_BYTES);
+    // A torn last batch was never answered and may go; a hole in the middle would be lost sessions, and must not pass.
+    options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
+    options.set_compression_type(rocksdb::DBCompressionType::None);
+    options.set_keep_log_file_num(4);
+    options.set_stats_dump_period_sec(0);
+    options
+}
+
+/// The log's id, kept from when it was made.
+fn identify(
+    db: &DB,
+    dir: &Path,
+    partitions: PartitionCount,
+    if_new: Incarnation,
+) -> Result<Incarnation, OpenError> {
+    let storage = |source| OpenError::Storage { path: dir.into(), source };
+    let get = |key| db.get(key).map_err(storage);
+    let Some(format) = get(keys::FORMAT)? else {
+        make(db, partitions, &if_new).map_err(storage)?;
+        return Ok(if_new);
+    };
+    let text = |bytes: Option<Vec<u8>>| bytes.unwrap_or_default().escape_ascii().to_string();
+    if format != FORMAT {
+        return Err(OpenError::Format { path: dir.into(), found: text(Some(format)) });
+    }
+    let found = get(keys::PARTITIONS)?.and_then(|bytes| Some(u32::from_be_bytes(bytes.try_into().ok()?)));
+    match found {
+        Some(found) if found == partitions.get() => Ok(Incarnation(text(get(keys::INCARNATION)?).into())),
+        found => Err(OpenError::Partitions { found: found.unwrap_or(0), asked: partitions.get() }),
+    }
+}
+
+fn make(db: &DB, partitions: PartitionCount, incarnation: &Incarnation) -> Result<(), rocksdb::Error> {
+    let mut batch = rocksdb::WriteBatch::default();
+    batch.put(keys::FORMAT, FORMAT);
+    batch.put(keys::PARTITIONS, partitions.get().to_be_bytes());
+    batch.put(keys::INCARNATION, incarnation.0.as_bytes());
+    db.write_opt(batch, &synced())
+}
+
+fn stored_tail(db: &DB, partition: Partition) -> Result<Offset, rocksdb::Error> {
+    let stored = db.get(keys::tail(partition))?;
+    Ok(stored.map_or(Offset::ZERO, |bytes| Offset(keys::decode_u64(&bytes))))
+}
+
+fn synced() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    options.set_sync(true);
+    options
+}
+
+#[cfg(all(test, feature = "test-util"))]
+#[expect(clippy::unwrap_used, reason = "a test may stop at what it does not expect")]
+mod tests;

@@ -1,0 +1,215 @@
+use std::sync::Mutex;
+
+use bytes::Bytes;
+use eventlog::{Clock, Incarnation, ManualClock, memory::MemoryLog};
+use prometheus::Registry;
+use schemas::{
+    Change, Event, Headers, Hlc, Offset, Partition, PartitionCount, Position, Record, Sealed, Sequence,
+    Timestamp, Until, WriterId,
+};
+
+use super::*;
+use crate::{State, memory::MemoryView};
+
+const SOON: Duration = Duration::from_secs(5);
+
+/// One store on a memory log, followed by a real follower.
+struct Bench {
+    machine: Arc<ManualClock>,
+    log: Arc<MemoryLog>,
+    view: Arc<MemoryView>,
+    clock: Arc<LogClock>,
+    fence: Arc<Fence>,
+    debts: Arc<Debts>,
+    metrics: Metrics,
+    observed: Arc<Mutex<Vec<Version>>>,
+}
+
+fn topic() -> Topic {
+    Topic { origin: "eqiad".parse().unwrap(), store: "sessions".parse().unwrap() }
+}
+
+fn mac() -> MacKey {
+    MacKey::derive(b"an index secret")
+}
+
+fn key(n: u8) -> KeyId {
+    KeyId::from_bytes([n; 16])
+}
+
+fn version(n: u64) -> Version {
+    Version { hlc: Hlc::from_bits(n), writer: WriterId(1) }
+}
+
+fn at(millis: u64) -> Until {
+    Until::At(Timestamp::from_millis(millis))
+}
+
+fn set(of: u8, n: u64, expires_at: Until) -> Event {
+    let sealed = Sealed(Bytes::from_static(b"contents"));
+    let change = Change::Set { expires_at, sealed };
+    Event {
+        key: key(of),
+        version: version(n),
+        retain_until: Until::Never,
+        headers: Headers::default(),
+        change,
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let machine = Arc::new(ManualClock::at(Timestamp::from_millis(1_000)));
+        let partitions = PartitionCount::new(1).unwrap();
+        let incarnation = Incarnation("one".into());
+        let log =
+            MemoryLog::new(topic(), partitions, incarnation.clone(), Arc::clone(&machine) as Arc<dyn Clock>);
+        Self {
+            clock: Arc::new(LogClock::new(Arc::clone(&machine) as Arc<dyn Clock>)),
+            machine,
+            log,
+            view: Arc::new(MemoryView::new([(topic(), incarnation)])),
+            fence: Arc::new(Fence::default()),
+            debts: Arc::new(Debts::new(BTreeMap::new())),
+            metrics: Metrics::register(&Registry::new()).unwrap(),
+            observed: Arc::default(),
+        }
+    }
+
+    fn follower(&self) -> Follower {
+        let observed = Arc::clone(&self.observed);
+        Follower {
+            own: Arc::clone(&self.log) as Arc<dyn EventLog>,
+            mirrored: Vec::new(),
+            view: Arc::clone(&self.view) as Arc<dyn View>,
+            mac: mac(),
+            clock: Arc::clone(&self.clock),
+            fence: Arc::clone(&self.fence),
+            debts: Arc::clone(&self.debts),
+            observe: Box::new(move |version| observed.lock().unwrap().push(version)),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    fn start(&self) -> (tokio::task::JoinHandle<Result<(), FollowError>>, CancellationToken) {
+        let stop = CancellationToken::new();
+        (tokio::spawn(self.follower().run(stop.clone())), stop)
+    }
+
+    fn append(&self, event: &Event) -> Position {
+        let sequence = Sequence { appender: WriterId(1), number: 1 };
+        let record = Record::of_event(event, sequence).unwrap();
+        self.log.append(Partition(0), mac().sign(&topic(), Partition(0), record)).position
+    }
+
+    async fn applied(&self, position: Position) {
+        self.fence.wait_for(&topic(), position, SOON).await.unwrap();
+    }
+
+    fn state(&self, of: u8) -> Option<State> {
+        self.view.get(&key(of)).unwrap().map(|cell| cell.state)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_appended_can_be_read_when_the_fence_says_so() {
+    let bench = Bench::new();
+    let (follower, stop) = bench.start();
+    bench.append(&set(1, 1, Until::Never));
+    let last = bench.append(&set(1, 2, Until::Never));
+    bench.applied(last).await;
+    assert_eq!(bench.view.version(&key(1)).unwrap(), Some(version(2)));
+    assert_eq!(bench.observed.lock().unwrap().last(), Some(&version(2)));
+    assert_eq!(bench.view.saved().unwrap().logs[&topic()].frontier.get(Partition(0)), Offset(2));
+    stop.cancel();
+    follower.await.unwrap().unwrap();
+    let too_late =
+        bench.fence.wait_for(&topic(), Position { partition: Partition(0), offset: Offset(9) }, SOON).await;
+    assert_eq!(too_late, Err(crate::FenceError::Ended));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_goes_on_from_the_position_that_was_written_with_the_cells() {
+    let mut bench = Bench::new();
+    let (follower, stop) = bench.start();
+    bench.applied(bench.append(&set(1, 1, Until::Never))).await;
+    stop.cancel();
+    follower.await.unwrap().unwrap();
+
+    // The stopped follower ended its fence for good; a new process has a new one.
+    bench.fence = Arc::new(Fence::default());
+    let before = bench.metrics.records_applied.with_label_values(&["sessions"]).get();
+    let (_follower, _stop) = bench.start();
+    bench.applied(bench.append(&set(2, 2, Until::Never))).await;
+    let applied = bench.metrics.records_applied.with_label_values(&["sessions"]).get() - before;
+    assert_eq!(applied, 1, "the first record is not read again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn contents_are_stripped_once_the_logs_time_has_passed_their_end() {
+    let bench = Bench::new();
+    let (_follower, _stop) = bench.start();
+    bench.applied(bench.append(&set(1, 1, at(5_000)))).await;
+    bench.applied(bench.append(&set(2, 2, Until::Never))).await;
+    bench.clock.anchor(Timestamp::from_millis(1_000));
+
+    // The machine's own clock runs ahead; the log's does not.
+    bench.machine.step_to(Timestamp::from_millis(60_000));
+    bench.clock.read_now();
+    tokio::time::sleep(3 * SWEEP_EVERY).await;
+    assert!(matches!(bench.state(1), Some(State::Live { .. })), "nothing is destroyed by this clock alone");
+
+    bench.applied(bench.append(&set(3, 3, Until::Never))).await;
+    bench.clock.read_now();
+    tokio::time::sleep(3 * SWEEP_EVERY).await;
+    assert_eq!(bench.state(1), Some(State::Stripped { expires_at: at(5_000) }));
+    assert_eq!(bench.view.version(&key(1)).unwrap(), Some(version(1)));
+    assert!(matches!(bench.state(2), Some(State::Live { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forged_record_is_counted_and_passed_over() {
+    let bench = Bench::new();
+    let (_follower, _stop) = bench.start();
+    let unsigned =
+        Record::of_event(&set(1, 9, Until::Never), Sequence { appender: WriterId(1), number: 1 }).unwrap();
+    bench.log.append(Partition(0), unsigned);
+    bench.applied(bench.append(&set(2, 1, Until::Never))).await;
+    assert_eq!(bench.state(1), None);
+    assert_eq!(bench.metrics.records_refused.with_label_values(&["sessions"]).get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loser_at_the_end_of_the_log_is_owed_until_the_winner_stands_there() {
+    let bench = Bench::new();
+    let (_follower, _stop) = bench.start();
+    bench.append(&set(1, 5, Until::Never));
+    bench.applied(bench.append(&set(1, 3, Until::Never))).await;
+    assert_eq!(bench.debts.all().len(), 1);
+    assert_eq!(bench.view.saved().unwrap().debts.len(), 1, "kept across restarts");
+    bench.applied(bench.append(&set(1, 5, Until::Never))).await;
+    assert_eq!(bench.debts.count(), 0);
+    assert!(bench.view.saved().unwrap().debts.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_debt_for_a_cell_that_is_gone_is_forgiven() {
+    let bench = Bench::new();
+    let owed = BTreeMap::from([(key(7), Some(Timestamp::EPOCH))]);
+    bench.view.write(&ViewWrite { debts: owed.clone(), ..ViewWrite::default() }).unwrap();
+    bench.debts.take(&owed);
+    let (_follower, _stop) = bench.start();
+    tokio::time::sleep(2 * SWEEP_EVERY).await;
+    assert_eq!(bench.debts.count(), 0);
+    assert!(bench.view.saved().unwrap().debts.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_ends_before_the_views_position_stops_the_follower() {
+    let bench = Bench::new();
+    let positions = vec![(topic(), Partition(0), Offset(9))];
+    bench.view.write(&ViewWrite { positions, ..ViewWrite::default() }).unwrap();
+    let (follower, _stop) = bench.start();
+    let ended = follower.await.unwrap();
+    assert!(matches!(ended, Err(FollowError::Log { source: ReadError::OutOfRange { .. }, .. })), "{ended:?}");
+}

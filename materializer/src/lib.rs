@@ -1,0 +1,33 @@
+//! Events become state: follows every log and folds it into a view.
+//!
+//! Knows the log and the rule of the fold. Does not know who writes, what a session contains, or HTTP.
+//!
+//! - [`Cell`] and [`judge`]: the whole semantics, pure;
+//! - [`fold`]: a batch of a log as the changes it makes to a view, pure;
+//! - [`Follower`]: the only loop that moves events into state;
+//! - [`Fence`] and [`Barrier`]: wait until the view holds a position, or everything that is durable;
+//! - [`Reads`]: the view, as fresh as its store promises;
+//! - [`View`]: what the fold reads and writes, in RocksDB ([`sessions`]) or in memory ([`memory`]).
+
+mod barrier;
+mod cell;
+mod debts;
+mod fence;
+mod fold;
+mod follower;
+mod metrics;
+mod reads;
+mod view;
+
+pub mod memory;
+pub mod sessions;
+
+pub use barrier::{Barrier, BarrierError};
+pub use cell::{Cell, State, Verdict, judge};
+pub use debts::Debts;
+pub use fence::{Fence, FenceError};
+pub use fold::{Changes, DebtChange, Refusal, Source, fold};
+pub use follower::{FollowError, Follower};
+pub use metrics::Metrics;
+pub use reads::{Freshness, NotKnown, Reads};
+pub use view::{Marks, Saved, SavedLog, View, ViewError, ViewWrite};

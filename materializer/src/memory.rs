@@ -1,0 +1,90 @@
+//! A view in memory: the simulation's, and the oracle of every test that has a view.
+
+use std::{
+    collections::BTreeMap,
+    ops::Bound,
+    sync::{Mutex, MutexGuard},
+};
+
+use eventlog::Incarnation;
+use schemas::{KeyId, Topic};
+
+use crate::{Cell, Saved, SavedLog, View, ViewError, ViewWrite};
+
+/// Cells in a `BTreeMap`.
+#[derive(Debug, Default)]
+pub struct MemoryView(Mutex<Contents>);
+
+/// Everything that a view holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// The cells.
+    pub cells: BTreeMap<KeyId, Cell>,
+    /// The rest.
+    pub saved: Saved,
+}
+
+impl MemoryView {
+    /// An empty view of these logs.
+    pub fn new(logs: impl IntoIterator<Item = (Topic, Incarnation)>) -> Self {
+        let unread = |incarnation| SavedLog { incarnation, frontier: eventlog::Frontier::empty() };
+        let logs = logs.into_iter().map(|(topic, incarnation)| (topic, unread(incarnation))).collect();
+        Self::from_contents(Contents { cells: BTreeMap::new(), saved: Saved { logs, ..Saved::default() } })
+    }
+
+    /// A view that holds what another one held, as after a restart.
+    pub const fn from_contents(contents: Contents) -> Self {
+        Self(Mutex::new(contents))
+    }
+
+    /// Everything it holds now.
+    pub fn contents(&self) -> Contents {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Contents> {
+        self.0.lock().expect("no holder panics")
+    }
+}
+
+impl View for MemoryView {
+    fn get(&self, key: &KeyId) -> Result<Option<Cell>, ViewError> {
+        Ok(self.lock().cells.get(key).cloned())
+    }
+
+    fn write(&self, write: &ViewWrite) -> Result<(), ViewError> {
+        self.lock().take(write);
+        Ok(())
+    }
+
+    fn saved(&self) -> Result<Saved, ViewError> {
+        Ok(self.lock().saved.clone())
+    }
+
+    fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let contents = self.lock();
+        let cells = contents.cells.range((from, Bound::Unbounded));
+        Ok(cells.take(limit).map(|(&key, cell)| (key, cell.clone())).collect())
+    }
+}
+
+impl Contents {
+    /// Takes all of `write`.
+    pub fn take(&mut self, write: &ViewWrite) {
+        let ViewWrite { cells, debts, positions, marks } = write.clone();
+        self.cells.extend(cells);
+        for (key, since) in debts {
+            match since {
+                Some(since) => self.saved.debts.insert(key, since),
+                None => self.saved.debts.remove(&key),
+            };
+        }
+        for (topic, partition, offset) in positions {
+            let log =
+                self.saved.logs.get_mut(&topic).expect("a view is written from the logs it was made for");
+            log.frontier.advance(partition, offset);
+        }
+        self.saved.marks = marks;
+    }
+}

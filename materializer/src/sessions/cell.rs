@@ -1,0 +1,147 @@
+//! A cell as the view stores it, format 1. What the compaction filter needs comes first, at a fixed place.
+//!
+//! ```text
+//!   1 live  2 stripped  3 tombstone │ retain until u64 │ version 16 │ expires u64 (1 and 2) │ headers len u16 │ headers │ sealed (1)
+//! ```
+//! Numbers are big-endian; a time of `u64::MAX` is never.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use schemas::{Headers, Sealed, Timestamp, Until, Version};
+
+use crate::{Cell, State};
+
+const LIVE: u8 = 1;
+const STRIPPED: u8 = 2;
+const TOMBSTONE: u8 = 3;
+
+const VERSION_AT: usize = 9;
+const FIXED_BYTES: usize = VERSION_AT + Version::BYTES;
+
+pub(super) fn encode(cell: &Cell) -> Bytes {
+    let Cell { version, retain_until, headers, state } = cell;
+    let (tag, expires_at, sealed) = match state {
+        State::Live { expires_at, sealed } => (LIVE, Some(*expires_at), &sealed.0[..]),
+        State::Stripped { expires_at } => (STRIPPED, Some(*expires_at), &[][..]),
+        State::Tombstone => (TOMBSTONE, None, &[][..]),
+    };
+    let headers = headers.as_bytes();
+    let mut bytes = BytesMut::with_capacity(FIXED_BYTES + 10 + headers.len() + sealed.len());
+    bytes.put_u8(tag);
+    bytes.put_u64(encode_until(*retain_until));
+    bytes.put_slice(&version.to_bytes());
+    if let Some(expires_at) = expires_at {
+        bytes.put_u64(encode_until(expires_at));
+    }
+    bytes.put_u16(u16::try_from(headers.len()).expect("headers of a record are short"));
+    bytes.put_slice(headers);
+    bytes.put_slice(sealed);
+    bytes.freeze()
+}
+
+/// Reads without copying. `None` when the bytes are not a cell.
+pub(super) fn decode(mut bytes: Bytes) -> Option<Cell> {
+    let tag = *bytes.first()?;
+    let retain_until = decode_retain_until(&bytes)?;
+    let version = decode_version(&bytes)?;
+    let _fixed = bytes.split_to(FIXED_BYTES);
+    let expires_at = if tag == TOMBSTONE { None } else { Some(decode_until(&take(&mut bytes, 8)?)?) };
+    let headers_len = u16::from_be_bytes(take(&mut bytes, 2)?.as_ref().try_into().ok()?);
+    let headers = Headers::from_bytes(take(&mut bytes, usize::from(headers_len))?).ok()?;
+    let state = match (tag, expires_at) {
+        (LIVE, Some(expires_at)) => State::Live { expires_at, sealed: Sealed(bytes) },
+        (STRIPPED, Some(expires_at)) if bytes.is_empty() => State::Stripped { expires_at },
+        (TOMBSTONE, None) if bytes.is_empty() => State::Tombstone,
+        _ => return None,
+    };
+    Some(Cell { version, retain_until, headers, state })
+}
+
+/// The version alone, without looking at the rest.
+pub(super) fn decode_version(bytes: &[u8]) -> Option<Version> {
+    let version = bytes.get(VERSION_AT..FIXED_BYTES)?;
+    Some(Version::from_bytes(version.try_into().ok()?))
+}
+
+/// Until when the cell must be kept, without looking at the rest.
+pub(super) fn decode_retain_until(bytes: &[u8]) -> Option<Until> {
+    decode_until(bytes.get(1..VERSION_AT)?)
+}
+
+fn encode_until(until: Until) -> u64 {
+    match until {
+        Until::At(time) => time.as_millis().min(u64::MAX - 1),
+        Until::Never => u64::MAX,
+    }
+}
+
+fn decode_until(bytes: &[u8]) -> Option<Until> {
+    match u64::from_be_bytes(bytes.try_into().ok()?) {
+        u64::MAX => Some(Until::Never),
+        millis => Some(Until::At(Timestamp::from_millis(millis))),
+    }
+}
+
+fn take(bytes: &mut Bytes, len: usize) -> Option<Bytes> {
+    (len <= bytes.len()).then(|| bytes.split_to(len))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use schemas::{Hlc, WriterId};
+
+    use super::*;
+
+    fn cell(state: State) -> Cell {
+        Cell {
+            version: Version { hlc: Hlc::from_bits(0x0102), writer: WriterId(3) },
+            retain_until: Until::At(Timestamp::from_millis(9)),
+            headers: Headers::from_pairs([("q", &b"1"[..])]).unwrap(),
+            state,
+        }
+    }
+
+    /// The bytes of format 1 as it was released.
+    #[test]
+    fn the_bytes_of_format_1_do_not_change() {
+        let fixed = b"\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x03";
+        let headers = b"\0\x05\x01q\0\x011";
+        let sealed = Sealed(Bytes::from_static(b"sealed"));
+        let expires_at = Until::At(Timestamp::from_millis(5));
+        let golden = [
+            (
+                State::Live { expires_at, sealed: sealed.clone() },
+                [&b"\x01"[..], fixed, b"\0\0\0\0\0\0\0\x05", headers, b"sealed"].concat(),
+            ),
+            (
+                State::Live { expires_at: Until::Never, sealed },
+                [&b"\x01"[..], fixed, &[0xff; 8], headers, b"sealed"].concat(),
+            ),
+            (State::Stripped { expires_at }, [&b"\x02"[..], fixed, b"\0\0\0\0\0\0\0\x05", headers].concat()),
+            (State::Tombstone, [&b"\x03"[..], fixed, headers].concat()),
+        ];
+        for (state, bytes) in golden {
+            assert_eq!(encode(&cell(state.clone())), bytes);
+            assert_eq!(decode(bytes.into()), Some(cell(state)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>) {
+            if let Some(cell) = decode(Bytes::from(bytes.clone())) {
+                prop_assert_eq!(&encode(&cell)[..], &bytes[..]);
+                prop_assert_eq!(decode_version(&bytes), Some(cell.version));
+                prop_assert_eq!(decode_retain_until(&bytes), Some(cell.retain_until));
+            }
+        }
+
+        #[test]
+        fn a_live_cell_reads_back(version: [u8; 16], expires in 0..u64::MAX, retain in 0..u64::MAX, sealed: Vec<u8>) {
+            let at = |millis| Until::At(Timestamp::from_millis(millis));
+            let state = State::Live { expires_at: at(expires), sealed: Sealed(sealed.into()) };
+            let cell = Cell { version: Version::from_bytes(version), retain_until: at(retain), ..cell(state) };
+            prop_assert_eq!(decode(encode(&cell)), Some(cell));
+        }
+    }
+}

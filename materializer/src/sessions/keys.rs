@@ -1,0 +1,114 @@
+//! Keys in a view's RocksDB. Tags never change meaning, and share one column family with what they describe.
+//!
+//! ```text
+//!   'c' key id:16                      a cell
+//!   'd' key id:16                      a debt, since: u64
+//!   'f' …                              what the directory is; the clock's marks
+//!   'l' topic                          a log that the view is made from, its incarnation
+//!   'p' topic 0 partition:u32          how far a partition has been applied: u64
+//! ```
+
+use schemas::{KeyId, Partition, Topic};
+
+pub(super) const CELL_TAG: u8 = b'c';
+pub(super) const DEBT_TAG: u8 = b'd';
+pub(super) const LOG_TAG: u8 = b'l';
+pub(super) const POSITION_TAG: u8 = b'p';
+
+pub(super) const FORMAT: &[u8] = b"fformat";
+pub(super) const MARKS: &[u8] = b"fmarks";
+
+const KEY_BYTES: usize = 17;
+
+pub(super) fn cell(key: &KeyId) -> [u8; KEY_BYTES] {
+    tagged(CELL_TAG, key)
+}
+
+pub(super) fn decode_cell(key: &[u8]) -> Option<KeyId> {
+    untagged(CELL_TAG, key)
+}
+
+/// The smallest key above a cell's.
+pub(super) fn after_cell(key: &KeyId) -> Vec<u8> {
+    [&cell(key)[..], &[0]].concat()
+}
+
+pub(super) fn debt(key: &KeyId) -> [u8; KEY_BYTES] {
+    tagged(DEBT_TAG, key)
+}
+
+pub(super) fn decode_debt(key: &[u8]) -> Option<KeyId> {
+    untagged(DEBT_TAG, key)
+}
+
+pub(super) fn log(topic: &Topic) -> Vec<u8> {
+    [&[LOG_TAG], topic.to_string().as_bytes()].concat()
+}
+
+pub(super) fn decode_log(key: &[u8]) -> Option<Topic> {
+    decode_topic(key.strip_prefix(&[LOG_TAG])?)
+}
+
+pub(super) fn position(topic: &Topic, partition: Partition) -> Vec<u8> {
+    [&[POSITION_TAG], topic.to_string().as_bytes(), &[0], &partition.0.to_be_bytes()].concat()
+}
+
+pub(super) fn decode_position(key: &[u8]) -> Option<(Topic, Partition)> {
+    let (topic, partition) = key.strip_prefix(&[POSITION_TAG])?.split_last_chunk()?;
+    let topic = decode_topic(topic.strip_suffix(&[0])?)?;
+    Some((topic, Partition(u32::from_be_bytes(*partition))))
+}
+
+fn tagged(tag: u8, key: &KeyId) -> [u8; KEY_BYTES] {
+    let mut bytes = [tag; KEY_BYTES];
+    bytes[1..].copy_from_slice(key.as_bytes());
+    bytes
+}
+
+fn untagged(tag: u8, bytes: &[u8]) -> Option<KeyId> {
+    Some(KeyId::from_bytes(bytes.strip_prefix(&[tag])?.try_into().ok()?))
+}
+
+fn decode_topic(bytes: &[u8]) -> Option<Topic> {
+    let (origin, store) = std::str::from_utf8(bytes).ok()?.split_once('.')?;
+    Some(Topic { origin: origin.parse().ok()?, store: store.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn topic() -> Topic {
+        Topic { origin: "eqiad".parse().unwrap(), store: "sessions".parse().unwrap() }
+    }
+
+    #[test]
+    fn the_keys_of_format_1_do_not_change() {
+        let key = KeyId::from_bytes(*b"0123456789abcdef");
+        assert_eq!(&cell(&key), b"c0123456789abcdef");
+        assert_eq!(&debt(&key), b"d0123456789abcdef");
+        assert_eq!(log(&topic()), b"leqiad.sessions");
+        assert_eq!(position(&topic(), Partition(258)), b"peqiad.sessions\0\0\0\x01\x02");
+    }
+
+    #[test]
+    fn a_key_of_another_length_or_tag_is_refused() {
+        assert_eq!(decode_cell(b"c0123456789abcde"), None);
+        assert_eq!(decode_cell(b"d0123456789abcdef"), None);
+        assert_eq!(decode_position(b"peqiad.sessions\0\0\0\x01"), None);
+        assert_eq!(decode_position(b"peqiad.sessionsx\0\0\0\x01"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn keys_read_back(id: [u8; 16], partition: u32) {
+            let key = KeyId::from_bytes(id);
+            prop_assert_eq!(decode_cell(&cell(&key)), Some(key));
+            prop_assert_eq!(decode_debt(&debt(&key)), Some(key));
+            prop_assert_eq!(decode_log(&log(&topic())), Some(topic()));
+            prop_assert_eq!(decode_position(&position(&topic(), Partition(partition))), Some((topic(), Partition(partition))));
+        }
+    }
+}

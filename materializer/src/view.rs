@@ -1,0 +1,101 @@
+//! What a fold reads and writes. Two real implementations: RocksDB, and a `BTreeMap` for simulation and as oracle.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use eventlog::{Frontier, Incarnation};
+use schemas::{KeyId, Offset, Partition, Timestamp, Topic, Version};
+
+use crate::Cell;
+
+/// Cells by key id, and how much of which logs they are made of.
+///
+/// Disposable: whatever is lost, the logs give back. An implementation promises that what it holds after a crash is a
+/// prefix of what was written to it, cells and positions together.
+pub trait View: fmt::Debug + Send + Sync + 'static {
+    /// The cell of a key.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    fn get(&self, key: &KeyId) -> Result<Option<Cell>, ViewError>;
+
+    /// The version of a key's cell.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    fn version(&self, key: &KeyId) -> Result<Option<Version>, ViewError> {
+        Ok(self.get(key)?.map(|cell| cell.version))
+    }
+
+    /// Takes all of `write`, or nothing.
+    ///
+    /// # Errors
+    /// When the disk cannot be written. The view must not be used any more then.
+    fn write(&self, write: &ViewWrite) -> Result<(), ViewError>;
+
+    /// What was written besides cells.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    fn saved(&self) -> Result<Saved, ViewError>;
+
+    /// Up to `limit` cells after `after`, in the order of keys.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError>;
+}
+
+/// One atomic change of a view.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ViewWrite {
+    /// New cells.
+    pub cells: BTreeMap<KeyId, Cell>,
+    /// Debts that began (since when) or were paid (`None`).
+    pub debts: BTreeMap<KeyId, Option<Timestamp>>,
+    /// How far a partition has been applied with these cells.
+    pub positions: Vec<(Topic, Partition, Offset)>,
+    /// The clock's marks with these cells.
+    pub marks: Marks,
+}
+
+/// What clocks must never go below, kept beside the positions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// The newest version applied.
+    pub newest_version: Option<Version>,
+    /// The newest append time seen in a log.
+    pub newest_append: Timestamp,
+    /// The latest moment at which a reader was answered.
+    pub read_now: Timestamp,
+}
+
+/// What a view was written besides cells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Saved {
+    /// How far each log has been applied.
+    pub logs: BTreeMap<Topic, SavedLog>,
+    /// Keys in debt, and since when.
+    pub debts: BTreeMap<KeyId, Timestamp>,
+    /// The clock's marks.
+    pub marks: Marks,
+}
+
+/// How far one log has been applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedLog {
+    /// Which life of the log the positions are of.
+    pub incarnation: Incarnation,
+    /// What has been applied of it.
+    pub frontier: Frontier,
+}
+
+/// A view failed. It is of no use any more; a new one can be made from the logs.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ViewError {
+    /// The storage's word.
+    #[error("the view cannot be read or written: {0}")]
+    Storage(Arc<str>),
+    /// What is stored is not what was written.
+    #[error("the view holds something that is not its own: {0}")]
+    Corrupt(Arc<str>),
+}

@@ -1,0 +1,80 @@
+//! Records that are about the log itself. Their keys begin with `~`, which no key id does.
+
+use crate::{WriterId, version::parse_decimal};
+
+/// Record keys of heartbeats: `~heartbeat/<appender>`.
+pub const HEARTBEAT_PREFIX: &str = "~heartbeat/";
+
+/// Record keys of declared data centres: `~declared/<dc>`.
+pub const DECLARED_PREFIX: &str = "~declared/";
+
+/// What a control record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// A process that writes is alive up to here.
+    Heartbeat {
+        /// Which process.
+        appender: WriterId,
+        /// What became of numbers that no record carries.
+        heartbeat: Heartbeat,
+    },
+    /// A control record that this release does not act on. It is verified, passed over and counted.
+    Other,
+}
+
+/// What a process says about its sequence numbers in one partition: `skipped 3 4\nunsure 9\n`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Numbers known never to have been stored.
+    pub skipped: Vec<u64>,
+    /// Numbers of appends whose outcome nobody knows.
+    pub unsure: Vec<u64>,
+}
+
+impl Heartbeat {
+    pub(crate) fn encode(&self) -> String {
+        let list = |numbers: &[u64]| numbers.iter().map(|number| format!(" {number}")).collect::<String>();
+        format!("skipped{}\nunsure{}\n", list(&self.skipped), list(&self.unsure))
+    }
+
+    pub(crate) fn decode(text: &str) -> Option<Self> {
+        let (skipped, rest) = text.strip_prefix("skipped")?.split_once('\n')?;
+        let (unsure, rest) = rest.strip_prefix("unsure")?.split_once('\n')?;
+        let heartbeat = Self { skipped: numbers(skipped)?, unsure: numbers(unsure)? };
+        rest.is_empty().then_some(heartbeat)
+    }
+}
+
+fn numbers(text: &str) -> Option<Vec<u64>> {
+    let Some(text) = text.strip_prefix(' ') else { return text.is_empty().then(Vec::new) };
+    text.split(' ').map(|number| parse_decimal(number).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_a_heartbeat_is_refused() {
+        for text in [
+            "",
+            "skipped\n",
+            "skipped\nunsure",
+            "skipped\nunsure\n ",
+            "skipped 01\nunsure\n",
+            "skipped  1\nunsure\n",
+        ] {
+            assert_eq!(Heartbeat::decode(text), None, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_heartbeat_reads_back(skipped: Vec<u64>, unsure: Vec<u64>) {
+            let heartbeat = Heartbeat { skipped, unsure };
+            prop_assert_eq!(Heartbeat::decode(&heartbeat.encode()), Some(heartbeat));
+        }
+    }
+}

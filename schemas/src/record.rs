@@ -1,0 +1,189 @@
+//! Record format v1: an event as the log holds it.
+//!
+//! ```text
+//!   key      the 22 characters of the key id; `~…` for control records
+//!   value    the sealed value; null for a delete; text for control records
+//!   headers  op  set | delete | heartbeat | declare
+//!            v   version                     x  expires, ms or `never` (set only)
+//!            k   retain until, ms or `never` s  sequence number
+//!            …   every other header, in the order of the event: q seal id, r request id, …
+//!            m   record MAC, base64url, last (see `mac`)
+//! ```
+//!
+//! All header values are text, so that any Kafka tool shows them. The bytes of every released format stand in
+//! `golden/` and stay readable.
+
+use bytes::Bytes;
+
+use crate::{
+    Change, Control, Event, HEARTBEAT_PREFIX, Headers, HeadersError, Heartbeat, KeyId, Sealed, Sequence,
+    Until, Version, WriterId, caps::HEADER_BYTES_MAX, mac,
+};
+
+/// Names of the headers that are fields of [`Event`] or belong to the record alone. All others travel with the event.
+const OWN_NAMES: [&str; 6] = ["op", "v", "x", "k", "s", mac::HEADER];
+
+/// A record as a log holds it: bytes, whoever wrote them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Record {
+    /// What log compaction goes by.
+    pub key: Bytes,
+    /// What describes the value.
+    pub headers: Headers,
+    /// `None` is Kafka's null: a delete.
+    pub value: Option<Bytes>,
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Record")
+            .field("key", &self.key)
+            .field("headers", &self.headers)
+            .field("value_bytes", &self.value.as_ref().map(Bytes::len))
+            .finish()
+    }
+}
+
+/// What a record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Something happened to a session.
+    Event {
+        /// What.
+        event: Event,
+        /// Its number among the records of its appender.
+        sequence: Sequence,
+    },
+    /// Something about the log itself.
+    Control(Control),
+}
+
+/// The event does not fit into a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EncodeError {
+    /// Over [`HEADER_BYTES_MAX`].
+    #[error("the headers of the record would take {0} bytes, and {HEADER_BYTES_MAX} are allowed")]
+    HeaderBytes(usize),
+    /// One header is over the limits of its format.
+    #[error(transparent)]
+    Headers(#[from] HeadersError),
+}
+
+/// The record is not one of format v1.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The record key is neither a key id nor reserved.
+    #[error("the record key is neither a key id nor a reserved key")]
+    Key,
+    /// A header that must be there is missing, stands twice, or cannot be read.
+    #[error("header `{0}` is missing, repeated or unreadable")]
+    Header(&'static str),
+    /// A set without a value, a delete with one, or a heartbeat that cannot be read.
+    #[error("the value does not fit the operation")]
+    Value,
+    /// An operation that this release does not know, on a session.
+    #[error("the operation is unknown")]
+    Operation,
+}
+
+impl Record {
+    /// Writes an event as a record that still lacks its MAC.
+    ///
+    /// # Errors
+    /// When the headers, the MAC included, would take more than [`HEADER_BYTES_MAX`].
+    pub fn of_event(event: &Event, sequence: Sequence) -> Result<Self, EncodeError> {
+        let Event { key, version, retain_until, headers: carried, change } = event;
+        let (op, expires_at, value) = match change {
+            Change::Set { expires_at, sealed } => {
+                ("set", Some(expires_at.to_string()), Some(sealed.0.clone()))
+            }
+            Change::Delete => ("delete", None, None),
+        };
+        let (version, retain_until, sequence) =
+            (version.to_string(), retain_until.to_string(), sequence.to_string());
+
+        let own = [("op", Some(op)), ("v", Some(&version)), ("x", expires_at.as_deref())];
+        let own = own.into_iter().chain([("k", Some(&*retain_until)), ("s", Some(&sequence))]);
+        let own = own.filter_map(|(name, value)| Some((name, value?.as_bytes())));
+        let headers = Headers::from_pairs(own.chain(carried.iter()))?;
+
+        let total = headers.content_bytes() + mac::HEADER_BYTES;
+        if HEADER_BYTES_MAX < total {
+            return Err(EncodeError::HeaderBytes(total));
+        }
+        Ok(Self { key: Bytes::copy_from_slice(key.text().as_bytes()), headers, value })
+    }
+
+    /// Writes a heartbeat as a record that still lacks its MAC.
+    pub fn of_heartbeat(appender: WriterId, heartbeat: &Heartbeat) -> Self {
+        let headers = Headers::from_pairs([("op", &b"heartbeat"[..])]).expect("a short header fits");
+        let key = format!("{HEARTBEAT_PREFIX}{appender}").into();
+        Self { key, headers, value: Some(heartbeat.encode().into()) }
+    }
+
+    /// Reads what the record says. Does not look at the MAC: verify that first.
+    ///
+    /// # Errors
+    /// When it is not a record of format v1.
+    pub fn decode(&self) -> Result<Message, DecodeError> {
+        if self.key.starts_with(b"~") {
+            return self.decode_control().map(Message::Control);
+        }
+        let key = KeyId::parse(&self.key).map_err(|_| DecodeError::Key)?;
+        let change = match self.one_header("op")? {
+            "set" => Change::Set {
+                expires_at: self.parse_header("x", Until::parse)?,
+                sealed: Sealed(self.value.clone().ok_or(DecodeError::Value)?),
+            },
+            "delete" if self.value.is_some() => return Err(DecodeError::Value),
+            "delete" => Change::Delete,
+            _ => return Err(DecodeError::Operation),
+        };
+        let event = Event {
+            key,
+            version: self.parse_header("v", str::parse::<Version>)?,
+            retain_until: self.parse_header("k", Until::parse)?,
+            headers: self.carried_headers(),
+            change,
+        };
+        Ok(Message::Event { event, sequence: self.parse_header("s", str::parse)? })
+    }
+
+    fn decode_control(&self) -> Result<Control, DecodeError> {
+        let value = self.value.as_deref().ok_or(DecodeError::Value)?;
+        let Some(appender) = self.key.strip_prefix(HEARTBEAT_PREFIX.as_bytes()) else {
+            return Ok(Control::Other);
+        };
+        if self.one_header("op")? != "heartbeat" {
+            return Ok(Control::Other);
+        }
+        let text = |bytes| std::str::from_utf8(bytes).ok();
+        let appender = text(appender).and_then(|text| text.parse().ok()).ok_or(DecodeError::Key)?;
+        let heartbeat = text(value).and_then(Heartbeat::decode).ok_or(DecodeError::Value)?;
+        Ok(Control::Heartbeat { appender, heartbeat })
+    }
+
+    fn carried_headers(&self) -> Headers {
+        let carried = self.headers.iter().filter(|(name, _)| !OWN_NAMES.contains(name));
+        Headers::from_pairs(carried).expect("headers of a record fit into headers")
+    }
+
+    fn parse_header<T, E>(
+        &self,
+        name: &'static str,
+        parse: impl Fn(&str) -> Result<T, E>,
+    ) -> Result<T, DecodeError> {
+        parse(self.one_header(name)?).map_err(|_| DecodeError::Header(name))
+    }
+
+    fn one_header(&self, name: &'static str) -> Result<&str, DecodeError> {
+        let mut values = self.headers.iter().filter(|&(n, _)| n == name).map(|(_, value)| value);
+        match (values.next().map(std::str::from_utf8), values.next()) {
+            (Some(Ok(value)), None) => Ok(value),
+            _ => Err(DecodeError::Header(name)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

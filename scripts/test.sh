@@ -1,0 +1,52 @@
+#!/bin/sh
+# Everything that CI checks, in one run, with the minutes of each step. Stops at the first step that fails.
+#
+#   SOLERA_SKIP_MEDIAWIKI=1   leaves out the check against a real MediaWiki, which needs Debian's packages
+set -eu
+
+target_dir=${CARGO_TARGET_DIR:-target}
+stamp=$(mktemp)
+trap 'rm -f "$stamp"' EXIT
+summary=''
+step() {
+    name=$1
+    shift
+    printf '\n== %s: %s\n' "$name" "$*"
+    began=$(date +%s)
+    "$@"
+    took=$(($(date +%s) - began))
+    summary="$summary$(printf '%6d:%02d  %s' $((took / 60)) $((took % 60)) "$name")
+"
+}
+
+# Two commands that build the same things with other features would compile RocksDB twice.
+cpp_is_compiled_once() {
+    built=$(find "$target_dir/ci/build" -path '*/librocksdb-sys-*/out/librocksdb.a' -newer "$stamp" | wc -l)
+    if [ "$built" -gt 1 ]; then
+        echo "RocksDB's C++ was compiled $built times in this run: build commands differ in features or flags." >&2
+        return 1
+    fi
+}
+
+mediawiki() {
+    scripts/mediawiki-fetch.sh
+    cargo test --profile ci --workspace --locked --test mediawiki
+}
+
+step 'format' cargo fmt --all --check
+step 'build' cargo build --profile ci --workspace --locked
+step 'build the tests' cargo test --profile ci --workspace --locked --no-run
+step 'lints' cargo clippy --profile ci --workspace --locked --all-targets -- -D warnings
+step 'unit tests' cargo test --profile ci --workspace --locked --lib --bins
+step 'the program, its contract and the simulation' cargo test --profile ci --workspace --locked --test solera
+if [ "${SOLERA_SKIP_MEDIAWIKI:-}" = 1 ]; then
+    printf '\n== MediaWiki: LEFT OUT, as SOLERA_SKIP_MEDIAWIKI asks\n'
+    summary="$summary        -  MediaWiki (left out)
+"
+else
+    step 'MediaWiki' mediawiki
+fi
+step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --profile ci --workspace --locked --no-deps --quiet
+step 'C++ compiled once' cpp_is_compiled_once
+
+printf '\nAll checks passed.\n\nminutes\n%s' "$summary"

@@ -1,0 +1,106 @@
+//! What the program can be asked to do.
+
+mod check_config;
+mod serve;
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::build_info::BUILD;
+
+/// Where Kask looks for its configuration, and so does this program under the name `kask`.
+const KASK_CONFIG: &str = "/etc/kask/config.yaml";
+
+/// An event-sourced session store over a log. Answers Kask's HTTP calls.
+#[derive(Debug, Parser)]
+#[command(name = "solera", version, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves sessions by a configuration file, which may be one of Kask's. `solera --config FILE` is the same.
+    #[command(after_help = "Example: solera serve --config /etc/solera/config.yaml")]
+    Serve(ServeArgs),
+    /// Serves sessions on this machine, for development: no configuration, an embedded log, secrets of its own.
+    #[command(after_help = "Example: solera dev --data-dir ./data --port-base 8081")]
+    Dev(DevArgs),
+    /// Says what is wrong with a configuration file, and what to do about it.
+    CheckConfig {
+        /// The file.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Says what this program is.
+    Version,
+}
+
+#[derive(Debug, Args)]
+struct ServeArgs {
+    /// The configuration, in YAML.
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
+    /// Where the log, the view and made secrets lie, in place of the configuration's `data_dir`.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct DevArgs {
+    /// Where the log, the view and the secrets lie. A second start goes on with them.
+    #[arg(long, value_name = "DIR", default_value = "solera-data")]
+    data_dir: PathBuf,
+    /// The data listener's port; the admin listener's is 1000 above.
+    #[arg(long, value_name = "PORT", default_value_t = 8081, value_parser = clap::value_parser!(u16).range(1..=64535))]
+    port_base: u16,
+}
+
+/// Runs the program. Says on standard error why it failed.
+pub fn run(mut args: Vec<OsString>) -> ExitCode {
+    if called_kask(&args) && args.len() == 1 {
+        args.extend(["--config".into(), KASK_CONFIG.into()]);
+    }
+    let cli = Cli::parse_from(args);
+    let command = cli.command.unwrap_or(Command::Serve(cli.serve));
+    let outcome = match command {
+        Command::Serve(ServeArgs { config, data_dir }) => {
+            serve::from_file(&config.unwrap_or_else(|| KASK_CONFIG.into()), data_dir)
+        }
+        Command::Dev(DevArgs { data_dir, port_base }) => serve::dev(port_base, data_dir),
+        Command::CheckConfig { file } => check_config::check(&file),
+        Command::Version => {
+            say(&format!("solera {} ({})", BUILD.version, BUILD.go_version));
+            Ok(())
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "the last word of a program that failed")]
+            {
+                eprintln!("solera: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn called_kask(args: &[OsString]) -> bool {
+    let name = args.first().and_then(|path| Path::new(path).file_name());
+    name.is_some_and(|name| name == "kask")
+}
+
+/// What a person asked for goes to standard output.
+#[expect(clippy::print_stdout, reason = "the answer of a command")]
+fn say(line: &str) {
+    println!("{line}");
+}

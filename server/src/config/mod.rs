@@ -1,0 +1,195 @@
+//! The configuration file: text to [`Config`], or everything that is wrong with it.
+//!
+//! Knows no file system and no environment: text in, values out.
+//!
+//! ```text
+//!   reading   yaml  section  value  nearest  problem     any file: keys read once, problems collected
+//!   meaning   telemetry  listener  tls  admin  limits    this file, one concern each
+//!             log  secrets  peers  later
+//!             base_uri  ttl  store  stores  kask  dev
+//! ```
+//!
+//! Three things can be wrong with a key: it is malformed, unknown, or known and not built yet. The last is for keys of
+//! the full surface whose features come later: they are checked all the same.
+
+mod nearest;
+mod problem;
+mod section;
+mod value;
+mod yaml;
+
+mod admin;
+mod later;
+mod limits;
+mod listener;
+mod log;
+mod peers;
+mod secrets;
+mod telemetry;
+mod tls;
+
+mod base_uri;
+mod store;
+mod stores;
+mod ttl;
+
+mod dev;
+mod kask;
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use schemas::{Dc, StoreName};
+
+pub use base_uri::{BaseUri, BaseUriError};
+pub use dev::dev;
+pub use limits::Limits;
+pub use listener::Listener;
+pub use log::LogConfig;
+pub use problem::{Problem, Warning, report};
+pub use secrets::{RingFile, SecretsConfig};
+pub use store::{ReadConsistency, StoreConfig};
+pub use telemetry::{LogFormat, LogLevel, Telemetry};
+
+use kask::Kind;
+use section::{Problems, Read, Section, section};
+use value::{number, path, text_as};
+
+/// Everything that a node is told before it starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What the node says about itself in its logs.
+    pub telemetry: Telemetry,
+    /// Where clients ask for sessions.
+    pub listener: Listener,
+    /// Where operators look and act. Loopback only, as nothing guards it yet. Default: 1000 above the data port.
+    pub admin_listen: SocketAddr,
+    /// The data centre that this node serves. No default; `default` for a Kask file. Another name later is another
+    /// data centre, with empty logs of its own.
+    pub dc: Dc,
+    /// The folder of logs, views and secrets. Default `/var/lib/solera`.
+    pub data_dir: PathBuf,
+    /// Memory for caches, memtables and queues, in MiB; 64 to 1,048,576. Default 320. Too low reads from disk what
+    /// could come from memory; too high lets the system end the process.
+    pub memory_mb: u32,
+    /// The log that is the source of truth.
+    pub log: LogConfig,
+    /// Where the secrets are. No default; made in the data folder for a Kask file.
+    pub secrets: SecretsConfig,
+    /// What requests may take.
+    pub limits: Limits,
+    /// How long a read waits for the log before it serves what was applied last; 0 to 600,000 ms. Default 2000, or
+    /// four fifths of a shorter request timeout. Always below the request timeout. Too low serves old sessions after
+    /// a hiccup; too high keeps clients waiting during an outage.
+    pub read_patience: Duration,
+    /// The stores by name: at least one.
+    pub stores: BTreeMap<StoreName, StoreConfig>,
+}
+
+/// What a text said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// The configuration, or all problems of the text in file order.
+    pub config: Result<Config, Vec<Problem>>,
+    /// What was passed over.
+    pub warnings: Vec<Warning>,
+}
+
+/// Default of `service_name`.
+const SERVICE_NAME: &str = "solera";
+
+/// Default of `service_name` in a Kask file.
+const KASK_SERVICE_NAME: &str = "kask";
+
+/// Name of the data centre of a Kask file.
+const KASK_DC: &str = "default";
+
+/// Default of `data_dir`.
+const DATA_DIR: &str = "/var/lib/solera";
+
+/// Default of `memory_mb`.
+const MEMORY_MB: u32 = 320;
+
+const LEAVE_OUT: &str = "leave it out";
+
+/// Reads a configuration file: ours, or one written for Kask.
+pub fn parse(text: &str) -> Parsed {
+    let mut file = match yaml::mapping(text) {
+        Ok(file) => file,
+        Err(problem) => return Parsed { config: Err(vec![problem]), warnings: Vec::new() },
+    };
+    kask::drop_absent(&mut file);
+    let kind = kask::kind(&file);
+    let mut problems = Problems::default();
+    let (config, warning) =
+        Section::top(&file, &mut problems, |top| (read(top, kind), kask::ignore_cassandra(top)));
+
+    let problems = problems.in_file_order();
+    let config = config.ok().filter(|_| problems.is_empty()).ok_or(problems);
+    Parsed { config, warnings: warning.ok().flatten().into_iter().collect() }
+}
+
+/// Reads every key, and only then looks at which of them were well formed.
+fn read(top: &mut Section<'_>, kind: Kind) -> Read<Config> {
+    let telemetry = telemetry::read(
+        top,
+        match kind {
+            Kind::Kask => KASK_SERVICE_NAME,
+            Kind::Own => SERVICE_NAME,
+        },
+    );
+    let port = listener::port(top);
+    let listener = listener::read(top, port);
+    let admin_listen = top.defaulted("admin", |admin| admin::read(admin, port));
+    let dc = dc(top, kind);
+    let data_dir = top.or("data_dir", PathBuf::from(DATA_DIR), path(DATA_DIR));
+    let memory_mb =
+        top.or("memory_mb", MEMORY_MB, number("a whole number of MiB", 64..=1_048_576, MEMORY_MB));
+    let log = top.defaulted("log", log::read);
+    let secrets = secrets(top, kind);
+    let limits = top.defaulted("limits", limits::read);
+    let read_patience = limits::read_patience(top, limits);
+    let stores = stores::read(top);
+
+    top.later(
+        "peers",
+        LEAVE_OUT,
+        section(|peers| peers::check(peers, dc.as_ref().map_err(|&reported| reported))),
+    );
+    top.later("audit", LEAVE_OUT, section(later::audit));
+    top.later("checkpoints", LEAVE_OUT, section(later::checkpoints));
+    top.later("on_log_outage", LEAVE_OUT, section(later::on_log_outage));
+
+    Ok(Config {
+        telemetry: telemetry?,
+        listener: listener?,
+        admin_listen: admin_listen?,
+        dc: dc?,
+        data_dir: data_dir?,
+        memory_mb: memory_mb?,
+        log: log?,
+        secrets: secrets?,
+        limits: limits?,
+        read_patience: read_patience?,
+        stores: stores?,
+    })
+}
+
+fn dc(top: &mut Section<'_>, kind: Kind) -> Read<Dc> {
+    let need = "the name of this data centre: 1 to 32 characters of a-z, 0-9 and -, beginning with a letter, and \
+                neither `local` nor `changes`";
+    let name = text_as(need, "eqiad", |text| text.parse().ok());
+    match kind {
+        Kind::Kask => top.or("dc", KASK_DC.parse().expect("a data centre may have this name"), name),
+        Kind::Own => top.required("dc", name),
+    }
+}
+
+fn secrets(top: &mut Section<'_>, kind: Kind) -> Read<SecretsConfig> {
+    match kind {
+        Kind::Kask => top.or("secrets", SecretsConfig::MadeInDataDir, section(secrets::read)),
+        Kind::Own => top.required("secrets", section(secrets::read)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,172 @@
+//! One store: a namespace of sessions with its own rules.
+
+use schemas::{SessionTtl, caps};
+
+use super::{
+    base_uri::{BaseUri, base_uri},
+    section::{Item, Read, Section, section},
+    ttl::{max_ttl, ttl},
+    value::{Refusal, choice, flag, number, show, text},
+};
+
+/// Room between a value and the record that carries it sealed: the seal's own bytes, and what compression adds to a
+/// value that does not compress.
+const SEALING_BYTES_MAX: usize = 128 * 1024;
+
+/// The largest `max_value_bytes`.
+const VALUE_BYTES_MAX: usize = caps::SEALED_BYTES_MAX - SEALING_BYTES_MAX;
+
+/// The rules of one store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// The path that its URLs begin with. No default, except for the one store of a file without `stores`: `/v1/`.
+    /// No store's may be a prefix of another's.
+    pub base_uri: BaseUri,
+    /// The life of a session whose request names none, in seconds; 0 in a file is never. Default 86400. Too low logs
+    /// people out (MediaWiki's `$wgObjectCacheSessionExpiry` must be the same); too high keeps dead sessions on disk.
+    pub default_ttl: SessionTtl,
+    /// The longest life that a request may ask for, in seconds. Default and lower bound: `default_ttl`. Log and
+    /// tombstones are kept for this long and a day, so too high costs disk.
+    pub max_ttl: SessionTtl,
+    /// Which writes a read is sure to see. Default `node` with the embedded log.
+    pub read_consistency: ReadConsistency,
+    /// The longest value that is accepted, in bytes. Default 1 MiB. Too low refuses big sessions with 413; too high
+    /// lets a few requests take the memory of the node.
+    pub max_value_bytes: usize,
+}
+
+impl StoreConfig {
+    /// The default of `max_value_bytes`.
+    pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
+
+    /// A store with every default but its path and its TTL.
+    pub(super) fn plain(base_uri: BaseUri, default_ttl: SessionTtl) -> Self {
+        Self {
+            base_uri,
+            default_ttl,
+            max_ttl: default_ttl,
+            read_consistency: ReadConsistency::Node,
+            max_value_bytes: Self::MAX_VALUE_BYTES,
+        }
+    }
+}
+
+/// Which writes a read is sure to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadConsistency {
+    /// All that this data centre acknowledged before the read began: one look at the log's end per read.
+    Dc,
+    /// All that this node acknowledged before the read began. Enough where one node serves a data centre.
+    Node,
+}
+
+const READ_CONSISTENCIES: [(&str, ReadConsistency); 2] =
+    [("dc", ReadConsistency::Dc), ("node", ReadConsistency::Node)];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    Mirrored,
+    Local,
+}
+
+const SCOPES: [(&str, Scope); 2] = [("mirrored", Scope::Mirrored), ("local", Scope::Local)];
+
+/// A store as it was read: each value, or that it was reported.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    pub(super) base_uri: Read<BaseUri>,
+    pub(super) default_ttl: Read<SessionTtl>,
+    max_ttl: Read<SessionTtl>,
+    read_consistency: Read<ReadConsistency>,
+    max_value_bytes: Read<usize>,
+}
+
+impl Draft {
+    /// Reads one store; `taken` are the paths of the stores before it.
+    pub(super) fn read(store: &mut Section<'_>, taken: &[BaseUri]) -> Self {
+        let default_ttl = store.or("default_ttl", SessionTtl::KASK, ttl);
+        let value_bytes =
+            number("a whole number of bytes", 1..=VALUE_BYTES_MAX, StoreConfig::MAX_VALUE_BYTES);
+        let draft = Self {
+            base_uri: store.required("base_uri", |item| free_base_uri(item, taken)),
+            default_ttl,
+            max_ttl: max_ttl(store, default_ttl),
+            read_consistency: store.or(
+                "read_consistency",
+                ReadConsistency::Node,
+                choice(&READ_CONSISTENCIES),
+            ),
+            max_value_bytes: store.or("max_value_bytes", StoreConfig::MAX_VALUE_BYTES, value_bytes),
+        };
+        check_what_comes_later(store);
+        draft
+    }
+
+    /// The store, when nothing was wrong with it.
+    pub(super) fn finish(self) -> Read<StoreConfig> {
+        let Self { base_uri, default_ttl, max_ttl, read_consistency, max_value_bytes } = self;
+        Ok(StoreConfig {
+            base_uri: base_uri?,
+            default_ttl: default_ttl?,
+            max_ttl: max_ttl?,
+            read_consistency: read_consistency?,
+            max_value_bytes: max_value_bytes?,
+        })
+    }
+}
+
+fn free_base_uri(item: &mut Item<'_>, taken: &[BaseUri]) -> Read<BaseUri> {
+    let base_uri = base_uri(item)?;
+    match taken.iter().find(|other| other.is_prefix_of(&base_uri) || base_uri.is_prefix_of(other)) {
+        None => Ok(base_uri),
+        Some(other) => {
+            let need = format!("a path neither above nor below another store's, {other}");
+            Err(item.refuse(Refusal::new(show(item.value), need, "choose another path")))
+        }
+    }
+}
+
+fn check_what_comes_later(store: &mut Section<'_>) {
+    const LEAVE_OUT: &str = "leave it out";
+    let scope = store.or("scope", Scope::Mirrored, choice(&SCOPES));
+    if scope == Ok(Scope::Local) {
+        store.not_built("scope", "use `mirrored`");
+    }
+    store.later("quota_bytes", LEAVE_OUT, |item| quota_bytes(item, scope));
+    store.later("rate", LEAVE_OUT, section(rate));
+    store.later("accept_put", LEAVE_OUT, flag);
+    store.later(
+        "compress_above_bytes",
+        LEAVE_OUT,
+        number("a whole number of bytes", 0..=VALUE_BYTES_MAX, 1024),
+    );
+    store.later("seal", LEAVE_OUT, flag);
+    store.later("conditions", LEAVE_OUT, flag);
+    store.later("renew_on_read", LEAVE_OUT, flag);
+    store.later("max_lifetime", LEAVE_OUT, seconds);
+    store.later("principals_uri", LEAVE_OUT, base_uri);
+    store.later("drain_from", LEAVE_OUT, text);
+    store.later("tombstone_retention", LEAVE_OUT, seconds);
+}
+
+/// A mirrored store has no quota: evicting one of its tombstones would bring a session back.
+fn quota_bytes(item: &mut Item<'_>, scope: Read<Scope>) -> Read<u64> {
+    let quota = number("a whole number of bytes", 1..=u64::MAX, 1 << 30)(item)?;
+    match scope {
+        Ok(Scope::Mirrored) => {
+            let need = "`scope: local`, as a quota would bring back deleted sessions of a mirrored store";
+            Err(item.refuse(Refusal::new(show(item.value), need, "leave it out")))
+        }
+        _ => Ok(quota),
+    }
+}
+
+fn rate(rate: &mut Section<'_>) -> Read<()> {
+    rate.check("writes_per_s", number("a whole number of requests", 1..=u32::MAX, 2000));
+    rate.check("deletes_per_s", number("a whole number of requests", 1..=u32::MAX, 500));
+    Ok(())
+}
+
+fn seconds(item: &mut Item<'_>) -> Read<u64> {
+    number("a whole number of seconds", 1..=caps::TTL_SECONDS_MAX, 86_400)(item)
+}

@@ -1,0 +1,80 @@
+//! All stores together: what they must not have in common, and what Kask's keys have to do with them.
+
+use std::collections::BTreeMap;
+
+use schemas::{SessionTtl, StoreName};
+
+use super::{
+    base_uri::{BaseUri, base_uri},
+    section::{Read, Section, named, section},
+    store::{Draft, StoreConfig},
+    ttl::ttl,
+    value::Refusal,
+};
+
+/// The store that a file without `stores` has.
+pub(super) const ONLY: &str = "sessions";
+
+/// Kask's default.
+const KASK_BASE_URI: &str = "/v1/";
+
+/// Reads `stores`, or makes one store of Kask's keys `base_uri` and `default_ttl`.
+pub(super) fn read(top: &mut Section<'_>) -> Read<BTreeMap<StoreName, StoreConfig>> {
+    let base_uri = top.optional("base_uri", base_uri);
+    let default_ttl = top.optional("default_ttl", ttl);
+    let mut taken = Vec::new();
+    let Some(drafts) = top.optional("stores", named(section(|store| Ok(draft(store, &mut taken)))))? else {
+        return Ok(only(base_uri?, default_ttl?));
+    };
+    agree(top, &drafts, base_uri, default_ttl)?;
+    drafts.into_iter().map(|(name, draft)| Ok((name, draft.finish()?))).collect()
+}
+
+/// The one store of a file without `stores`.
+pub(super) fn only(
+    base_uri: Option<BaseUri>,
+    default_ttl: Option<SessionTtl>,
+) -> BTreeMap<StoreName, StoreConfig> {
+    let base_uri = base_uri.unwrap_or_else(|| KASK_BASE_URI.parse().expect("Kask's default is a base URI"));
+    let store = StoreConfig::plain(base_uri, default_ttl.unwrap_or(SessionTtl::KASK));
+    BTreeMap::from([(ONLY.parse().expect("a store may have this name"), store)])
+}
+
+fn draft(store: &mut Section<'_>, taken: &mut Vec<BaseUri>) -> Draft {
+    let draft = Draft::read(store, taken);
+    taken.extend(draft.base_uri.clone());
+    draft
+}
+
+/// Kask's keys beside `stores` must say what one of the stores says, so that no file has two meanings.
+fn agree(
+    top: &mut Section<'_>,
+    drafts: &[(StoreName, Draft)],
+    base_uri: Read<Option<BaseUri>>,
+    default_ttl: Read<Option<SessionTtl>>,
+) -> Read<()> {
+    let (base_uri, default_ttl) = (base_uri?, default_ttl?);
+    let stores = drafts.iter().map(|(_, draft)| Ok((draft.base_uri.clone()?, draft.default_ttl?)));
+    let mut stores = stores.collect::<Read<Vec<_>>>()?;
+    if let Some(base_uri) = base_uri {
+        let need = format!("the `base_uri` of a store ({})", joined(stores.iter().map(|(store, _)| store)));
+        stores.retain(|(store, _)| *store == base_uri);
+        if stores.is_empty() {
+            return Err(top.refuse("base_uri", Refusal::new(base_uri.to_string(), need, "leave it out")));
+        }
+    }
+    match default_ttl {
+        Some(default_ttl) if stores.iter().all(|&(_, store)| store != default_ttl) => {
+            let need = format!(
+                "the `default_ttl` of the same store ({})",
+                joined(stores.iter().map(|(_, store)| store))
+            );
+            Err(top.refuse("default_ttl", Refusal::new(default_ttl.to_string(), need, "leave it out")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn joined(values: impl Iterator<Item = impl ToString>) -> String {
+    values.map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,118 @@
+use schemas::SessionTtl;
+
+use super::*;
+
+const EXAMPLE: &str = include_str!("../../../testdata/config/config-example.yaml");
+
+#[test]
+fn the_example_asks_for_what_is_not_built_yet_and_for_nothing_wrong() {
+    let expected = "\
+tls: known, not built yet (leave it out, and let a proxy speak TLS)
+log.kafka: known, not built yet (use `embedded`)
+peers: known, not built yet (leave it out)
+audit: known, not built yet (leave it out)
+checkpoints: known, not built yet (leave it out)
+on_log_outage: known, not built yet (leave it out)
+stores.anon.scope: known, not built yet (use `mirrored`)
+stores.anon.quota_bytes: known, not built yet (leave it out)
+stores.anon.rate: known, not built yet (leave it out)
+";
+    assert_eq!(report_of(EXAMPLE), expected);
+    assert_eq!(parse(EXAMPLE).warnings, []);
+}
+
+/// The example without what is not built yet.
+fn built() -> String {
+    let later = ["tls:", "audit:", "checkpoints:", "on_log_outage:", "  anon:"];
+    let keep = |line: &&str| !later.iter().any(|key| line.starts_with(key));
+    let text: String = EXAMPLE.lines().filter(keep).map(|line| format!("{line}\n")).collect();
+    let (before, rest) = text.split_once("log:\n").unwrap();
+    let (_, after) = rest.split_once("secrets:").unwrap();
+    format!("{before}log: {{ embedded: {{ partitions: 8 }} }}\nsecrets:{after}")
+}
+
+#[test]
+fn every_built_key_of_the_example_arrives() {
+    let store = |base_uri: &str, read_consistency| StoreConfig {
+        base_uri: base_uri.parse().unwrap(),
+        default_ttl: SessionTtl::from_seconds(86_400),
+        max_ttl: SessionTtl::from_seconds(86_400),
+        read_consistency,
+        max_value_bytes: 1_048_576,
+    };
+    let ring = |id: u32, file: &str| RingFile { id: id.try_into().unwrap(), file: file.into() };
+    let expected = Config {
+        telemetry: Telemetry {
+            service_name: "sessions".to_owned(),
+            log_level: LogLevel::Info,
+            log_format: LogFormat::Kask,
+        },
+        listener: Listener {
+            address: "127.0.0.1".to_owned(),
+            port: 8081,
+            openapi_spec: Some("/etc/solera/openapi.yaml".into()),
+        },
+        admin_listen: "127.0.0.1:9081".parse().unwrap(),
+        dc: "eqiad".parse().unwrap(),
+        data_dir: "/var/lib/solera".into(),
+        memory_mb: 320,
+        log: LogConfig::Embedded { partitions: schemas::PartitionCount::new(8).unwrap() },
+        secrets: SecretsConfig::Files {
+            index: "/etc/solera/index-secret".into(),
+            ring: vec![ring(2, "/etc/solera/secret-2"), ring(1, "/etc/solera/secret-1")],
+        },
+        limits: Limits {
+            max_connections: 10_000,
+            request_timeout: Duration::from_millis(2500),
+            max_key_bytes: 1024,
+        },
+        read_patience: Duration::from_millis(2000),
+        stores: BTreeMap::from([
+            ("sessions".parse().unwrap(), store("/sessions/v1/", ReadConsistency::Dc)),
+            ("central".parse().unwrap(), store("/central/v1/", ReadConsistency::Node)),
+        ]),
+    };
+    assert_eq!(read_well(&built()), expected);
+}
+
+/// Each key that comes later, well formed, with every key below it.
+#[test]
+fn a_key_that_comes_later_gives_one_line_however_much_is_below_it() {
+    let rows = [
+        ("tls", "tls: { cert: /c, key: /k }"),
+        ("tls", "tls: { cert: /c, key: /k, client_ca: /a }"),
+        ("admin.tls", "admin: { tls: { cert: /c, key: /k, client_ca: /a } }"),
+        ("admin.tokens_file", "admin: { tokens_file: /t }"),
+        ("log.kafka", "log: { kafka: { bootstrap_servers: 'a:1' } }"),
+        (
+            "log.kafka",
+            "log: { kafka: { bootstrap_servers: 'a:1,b:2', replication: 1, partitions: 1024, options: { a.b: 1, c: true } } }",
+        ),
+        ("peers", "peers: { listen: '127.0.0.1:1', dcs: { codfw: { urls: [ 'http://127.0.0.1:2' ] } } }"),
+        (
+            "peers",
+            "peers: { listen: '10.0.0.1:1', tls: { cert: /c, key: /k, ca: /a }, dcs: { codfw: { urls: [ 'https://a:1' ], tls_name: b } } }",
+        ),
+        ("audit", "audit: { secret_file: /a }"),
+        ("audit", "audit: { secret_file: /a, changes_topic: true }"),
+        ("checkpoints", "checkpoints: {}"),
+        ("checkpoints", "checkpoints: { every_s: 1, keep: 1 }"),
+        ("on_log_outage", "on_log_outage: { serve_for_s: 0 }"),
+        ("stores.a.scope", "stores: { a: { base_uri: a, scope: local } }"),
+        ("stores.a.rate", "stores: { a: { base_uri: a, rate: { writes_per_s: 1, deletes_per_s: 1 } } }"),
+        ("stores.a.accept_put", "stores: { a: { base_uri: a, accept_put: true } }"),
+        ("stores.a.compress_above_bytes", "stores: { a: { base_uri: a, compress_above_bytes: 0 } }"),
+        ("stores.a.seal", "stores: { a: { base_uri: a, seal: false } }"),
+        ("stores.a.conditions", "stores: { a: { base_uri: a, conditions: true } }"),
+        ("stores.a.renew_on_read", "stores: { a: { base_uri: a, renew_on_read: true } }"),
+        ("stores.a.max_lifetime", "stores: { a: { base_uri: a, max_lifetime: 1 } }"),
+        ("stores.a.principals_uri", "stores: { a: { base_uri: a, principals_uri: /p/v1 } }"),
+        ("stores.a.drain_from", "stores: { a: { base_uri: a, drain_from: b } }"),
+        ("stores.a.tombstone_retention", "stores: { a: { base_uri: a, tombstone_retention: 1 } }"),
+    ];
+    for (key, more) in rows {
+        let report = report_with(more);
+        assert_eq!(report.lines().count(), 1, "{more}\n{report}");
+        assert!(report.starts_with(&format!("{key}: known, not built yet (")), "{more}\n{report}");
+    }
+}

@@ -1,0 +1,151 @@
+use super::*;
+
+#[test]
+fn the_admin_listener_stays_on_loopback_at_a_port_of_its_own() {
+    let away = "admin.listen: found 10.0.0.1:9081, needs a loopback address, as `admin.tls` and `admin.tokens_file` do not \
+                guard it (for example 127.0.0.1:9081)";
+    check_reports(&[
+        ("admin: { listen: '10.0.0.1:9081' }", &[away]),
+        (
+            "admin: { listen: '10.0.0.1:9081', tokens_file: /t }",
+            &[away, "admin.tokens_file: known, not built yet (leave it out, and listen on 127.0.0.1)"],
+        ),
+        (
+            "admin: { listen: '10.0.0.1:9081', tokens_file: /t, tls: { cert: /c, key: /k } }",
+            &[
+                "admin.tokens_file: known, not built yet (leave it out, and listen on 127.0.0.1)",
+                "admin.tls: known, not built yet (leave it out, and listen on 127.0.0.1)",
+            ],
+        ),
+        (
+            "listen_port: 9081\nadmin: { listen: '127.0.0.1:9081' }",
+            &[
+                "admin.listen: found 127.0.0.1:9081, needs another port than `listen_port` (for example 127.0.0.1:9081)",
+            ],
+        ),
+        (
+            "listen_port: 65000",
+            &[
+                "admin.listen: found nothing, needs an address, as `listen_port` + 1000 is over 65535 (or lower `listen_port`)",
+            ],
+        ),
+        (
+            "listen_port: 0",
+            &["listen_port: found 0, needs a whole number from 1 to 65535 (for example 8080)"],
+        ),
+    ]);
+}
+
+#[test]
+fn a_read_is_patient_for_less_than_a_request_may_take() {
+    let line = "read_patience_ms: found 1000, needs less than `limits.request_timeout_ms` (1000) (lower it, or leave it out)";
+    check_reports(&[
+        ("limits: { request_timeout_ms: 1000 }\nread_patience_ms: 1000", &[line]),
+        ("limits: { request_timeout_ms: 1000 }\nread_patience_ms: 999", &[]),
+        (
+            "limits: { request_timeout_ms: 0 }\nread_patience_ms: 5000",
+            &[
+                "limits.request_timeout_ms: found 0, needs a whole number of milliseconds from 10 to 600000 (for example 2500)",
+            ],
+        ),
+    ]);
+    let config = read_well(&format!("{LEAST}limits: {{ request_timeout_ms: 1000 }}"));
+    assert_eq!(config.read_patience, Duration::from_millis(800));
+}
+
+#[test]
+fn one_log_is_the_source_of_truth() {
+    check_reports(&[(
+        "log: { embedded: {}, kafka: { bootstrap_servers: 'a:1' } }",
+        &[
+            "log: found both `embedded` and `kafka`, needs one of them (leave one out)",
+            "log.kafka: known, not built yet (use `embedded`)",
+        ],
+    )]);
+}
+
+#[test]
+fn the_secrets_are_an_index_and_a_ring_of_different_ids() {
+    let rows: [(&str, &[&str]); 8] = [
+        ("", &["secrets: found nothing, needs a mapping of keys (write `key: value` below it)"]),
+        (
+            "secrets: { ring: [ { id: 1, file: /a } ] }",
+            &["secrets.index: found nothing, needs a mapping of keys (write `key: value` below it)"],
+        ),
+        (
+            "secrets: { index: { file: /i } }",
+            &["secrets.ring: found nothing, needs a list of one or more (write `[ … ]`)"],
+        ),
+        (
+            "secrets: { index: { file: /i }, ring: [] }",
+            &["secrets.ring: found a list, needs a list of one or more (write `[ … ]`)"],
+        ),
+        (
+            "secrets: { index: { file: /i }, ring: [ { id: 0, file: /a } ] }",
+            &["secrets.ring[0].id: found 0, needs a whole number from 1 to 4294967295 (for example 1)"],
+        ),
+        (
+            "secrets: { index: { file: /i }, ring: [ { id: 4294967296, file: '' } ] }",
+            &[
+                "secrets.ring[0].id: found 4294967296, needs a whole number from 1 to 4294967295 (for example 1)",
+                "secrets.ring[0].file: found an empty text, needs the path of a file or folder (for example /etc/solera/secret-1)",
+            ],
+        ),
+        (
+            "secrets: { index: { file: /i }, ring: [ { id: 7, file: /a }, { id: 7, file: /b } ] }",
+            &[
+                "secrets.ring[1].id: found 7, needs an id that no other secret of the ring has (choose another id)",
+            ],
+        ),
+        (
+            "secrets: { index: { file: /i }, ring: [ { id: 4294967295, file: /a }, { id: 1, file: /b } ] }",
+            &[],
+        ),
+    ];
+    for (secrets, expected) in rows {
+        let report = report_of(&format!("dc: eqiad\n{secrets}"));
+        assert_eq!(report.lines().collect::<Vec<_>>(), expected, "{secrets}");
+    }
+}
+
+#[test]
+fn peers_are_other_data_centres_and_meet_over_tls_off_loopback() {
+    let built_later = "peers: known, not built yet (leave it out)";
+    let codfw = "dcs: { codfw: { urls: [ 'https://a:1' ], tls_name: a } }";
+    let tls = "tls: { cert: /c, key: /k, ca: /a }";
+    let rows: [(String, &[&str]); 7] = [
+        (format!("listen: '127.0.0.1:1', {codfw}"), &[built_later]),
+        (format!("listen: '10.0.0.1:1', {tls}, {codfw}"), &[built_later]),
+        (
+            format!("listen: '10.0.0.1:1', {codfw}"),
+            &["peers.tls: found nothing, needs a mapping of keys (write `key: value` below it)"],
+        ),
+        (
+            "listen: '127.0.0.1:1', dcs: { eqiad: { urls: [ 'https://a:1' ] } }".to_owned(),
+            &["peers.dcs: found `eqiad`, needs other data centres than this node's own (leave `eqiad` out)"],
+        ),
+        (
+            "listen: '127.0.0.1:1', dcs: { Codfw: { urls: [ 'https://a:1' ] } }".to_owned(),
+            &[
+                "peers.dcs.Codfw: found the name `Codfw`, needs another one (must be 1 to 32 characters of a-z, 0-9 and -, \
+               beginning with a letter)",
+            ],
+        ),
+        (
+            "listen: '127.0.0.1:1', dcs: { codfw: { urls: [ 'https://a:1', codfw ] } }".to_owned(),
+            &["peers.dcs.codfw.urls[1]: found \"codfw\", needs a URL of scheme, host and port (for example \
+               https://127.0.0.1:7082)"],
+        ),
+        (
+            format!("listen: '10.0.0.1:1', {tls}, dcs: {{ codfw: {{ urls: [ 'https://a:1' ] }} }}"),
+            &[
+                "peers.dcs.codfw.tls_name: found nothing, needs the name in the peer's certificate (for example \
+               codfw.solera.example)",
+            ],
+        ),
+    ];
+    for (peers, expected) in rows {
+        let report = report_with(&format!("peers: {{ {peers} }}"));
+        assert_eq!(report.lines().collect::<Vec<_>>(), expected, "{peers}");
+    }
+}

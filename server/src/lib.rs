@@ -1,0 +1,23 @@
+//! The program: the only crate that reads configuration, files and signals, and the owner of every task.
+//!
+//! ```text
+//!   config ──▶ node ──▶ store ──▶ writer, materializer, eventlog      who is connected to whom
+//!              │
+//!              ├──▶ api (data and admin listeners)
+//!              └──▶ tasks: followers, repairs, listeners              joined; their failure stops the node
+//! ```
+
+pub mod commands;
+pub mod config;
+pub mod node;
+pub mod store;
+
+mod build_info;
+mod cpu;
+mod repair;
+mod secrets;
+mod telemetry;
+mod view_dir;
+
+pub use cpu::missing_features;
+pub use repair::repair;

@@ -1,0 +1,339 @@
+//! A node: who is connected to whom, from the first socket to the last flush.
+
+use std::{fs, sync::Arc, thread, time::Duration};
+
+use anyhow::{Context, anyhow};
+use api::{App, Backend, Latch, Limits, Readiness, Sealer, Store, Stores};
+use eventlog::{
+    Clock, EventLog, Incarnation, LogClock, SystemClock,
+    embedded::{EmbeddedLog, EmbeddedOptions},
+};
+use materializer::{
+    Follower, View,
+    sessions::{SessionView, ViewMemory},
+};
+use prometheus::Registry;
+use rand::Rng;
+use schemas::{MacKey, StoreName, Topic, WriterId};
+use tokio::{
+    net::TcpListener,
+    runtime::Handle,
+    sync::oneshot,
+    task::{JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+use writer::Retention;
+
+use crate::{
+    build_info::BUILD,
+    config::{Config, LogConfig, StoreConfig},
+    secrets::{self, Secrets},
+    store::{Parts, StoreNode},
+    view_dir,
+};
+
+/// How long a stop may take before what has not finished is left behind.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The specification that is served when the configuration names none.
+const BUILT_IN_OPENAPI: &str = include_str!("../../api/openapi.yaml");
+
+/// Runs a node until `stop`, or until something that it cannot live without fails.
+///
+/// # Errors
+/// When it cannot start, or did not stop by itself.
+pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+    tracing::info!(
+        "Initializing Solera {} ({}, build host: {}, timestamp: {})...",
+        BUILD.version,
+        BUILD.go_version,
+        BUILD.build_host,
+        BUILD.build_date
+    );
+    // IMPORTANT: the port comes first. Until the node is ready it answers 503: a load balancer that only connects is
+    // content, and nobody is told "not found".
+    let (address, port) = (&config.listener.address, config.listener.port);
+    let data = TcpListener::bind((address.as_str(), port))
+        .await
+        .with_context(|| format!("listen on {address}:{port}"))?;
+    let admin_address = config.admin_listen;
+    let admin = TcpListener::bind(admin_address)
+        .await
+        .with_context(|| format!("listen on {admin_address} (admin)"))?;
+
+    fs::create_dir_all(&config.data_dir).with_context(|| format!("create {}", config.data_dir.display()))?;
+    let secrets = secrets::load(&config.secrets, &config.data_dir)?;
+    if secrets.made {
+        let dir = config.data_dir.join("secrets");
+        tracing::warn!(
+            "Made new secrets in {}: keep them, without them every session is lost",
+            dir.display()
+        );
+    }
+    let readiness = Arc::new(Readiness::default());
+    let registry = Registry::new();
+    let app = app(&config, &secrets, &readiness, &registry)?;
+    let mut node = Node {
+        latches: config
+            .stores
+            .keys()
+            .map(|name| readiness.latch(&format!("store {name}"), "opening its log"))
+            .collect(),
+        listeners: JoinSet::new(),
+        stop_listening: CancellationToken::new(),
+        open: Vec::new(),
+        work: JoinSet::new(),
+        stop_working: CancellationToken::new(),
+        readiness,
+    };
+    node.listen(data, admin, &app, config.limits.max_connections as usize);
+    tracing::info!("Starting service as http://{address}:{port}{}", first_base_uri(&app.stores));
+
+    let outcome = node.open_and_wait(&config, &secrets, &app, &registry, &stop).await;
+    let stopped = tokio::time::timeout(STOP_PATIENCE, node.shut_down()).await;
+    stopped.unwrap_or_else(|_| Err(anyhow!("the node did not stop within {STOP_PATIENCE:?}"))).and(outcome)
+}
+
+/// A node at work.
+struct Node {
+    readiness: Arc<Readiness>,
+    latches: Vec<Latch>,
+    listeners: JoinSet<()>,
+    stop_listening: CancellationToken,
+    open: Vec<OpenStore>,
+    /// Followers and repairs. None of them ends by itself while the node is well.
+    work: JoinSet<anyhow::Result<()>>,
+    stop_working: CancellationToken,
+}
+
+/// What has to be closed at the end.
+struct OpenStore {
+    name: StoreName,
+    log: Arc<EmbeddedLog>,
+    view: Arc<SessionView>,
+}
+
+impl Node {
+    fn listen(&mut self, data: TcpListener, admin: TcpListener, app: &App, connections_max: usize) {
+        let stop = &self.stop_listening;
+        self.listeners.spawn(api::serve(data, api::router(app.clone()), connections_max, stop.clone()));
+        self.listeners.spawn(api::serve(
+            admin,
+            api::admin::router(app.clone()),
+            connections_max,
+            stop.clone(),
+        ));
+    }
+
+    /// Opens all stores, then waits for an order to stop or a failure.
+    async fn open_and_wait(
+        &mut self,
+        config: &Config,
+        secrets: &Secrets,
+        app: &App,
+        registry: &Registry,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let metrics = materializer::Metrics::register(registry).context("register the view's metrics")?;
+        let memory = ViewMemory::of(config.memory_mb as usize * 1024 * 1024);
+        let opening = async {
+            for (name, latch) in config.stores.keys().zip(std::mem::take(&mut self.latches)) {
+                let open = OpenedParts::open(config, secrets, name, &memory, &metrics).await;
+                let (parts, open) = open.with_context(|| format!("open the store {name}"))?;
+                let (store, follower) =
+                    StoreNode::assemble(parts).with_context(|| format!("read the view of {name}"))?;
+                self.open.push(open.clone_handles());
+                self.work.spawn(follow(follower, self.stop_working.clone())?);
+                self.work.spawn(watch_log(Arc::clone(&open.log)));
+                self.bring_up(store, name, app, latch).await?;
+            }
+            Ok::<_, anyhow::Error>(())
+        };
+        match stop.run_until_cancelled(opening).await {
+            None => return Ok(()),
+            Some(opened) => opened?,
+        }
+        tracing::info!("Ready");
+        tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            Some(ended) = self.work.join_next() => Err(self.failure(ended)),
+        }
+    }
+
+    /// Waits until a store has caught up with its log, and lets requests in.
+    async fn bring_up(
+        &mut self,
+        store: StoreNode,
+        name: &StoreName,
+        app: &App,
+        latch: Latch,
+    ) -> anyhow::Result<()> {
+        tokio::select! {
+            up = store.come_up() => up.with_context(|| format!("bring up the store {name}"))?,
+            Some(ended) = self.work.join_next() => return Err(self.failure(ended)),
+        }
+        let backend = Backend { writer: Arc::clone(&store.writer), reads: Arc::clone(&store.reads) };
+        app.stores.get(name).with_context(|| format!("find the store {name}"))?.open(backend);
+        latch.release();
+        let stop = self.stop_working.clone();
+        self.work.spawn(async move {
+            crate::repair(&store, store.writer.id(), stop).await;
+            Ok(())
+        });
+        Ok(())
+    }
+
+    /// A task that ended while the node was to go on: a view that silently stops moving is the worst failure there is.
+    ///
+    /// A log that fails takes its follower with it, and has the better reason.
+    fn failure(&self, ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Error {
+        let of_log = self.open.iter().find_map(|store| store.log.failure().borrow().clone());
+        let other = match ended {
+            Ok(Ok(())) => anyhow!("a task ended without being asked to"),
+            Ok(Err(error)) => error,
+            Err(panic) => anyhow!(panic).context("a task panicked"),
+        };
+        of_log.map_or(other, |reason| anyhow!("{reason}"))
+    }
+
+    /// Unready, finish requests, close logs, stop followers, flush views.
+    async fn shut_down(mut self) -> anyhow::Result<()> {
+        self.readiness.fail("node", "stopping");
+        self.stop_listening.cancel();
+        while self.listeners.join_next().await.is_some() {}
+        self.stop_working.cancel();
+        self.open.iter().for_each(|store| store.log.close());
+        while self.work.join_next().await.is_some() {}
+        for OpenStore { name, view, .. } in &self.open {
+            view.flush().with_context(|| format!("flush the view of {name}"))?;
+        }
+        tracing::info!("Stopped");
+        Ok(())
+    }
+}
+
+/// A store's parts on disk.
+struct OpenedParts;
+
+impl OpenedParts {
+    async fn open(
+        config: &Config,
+        secrets: &Secrets,
+        name: &StoreName,
+        memory: &ViewMemory,
+        metrics: &materializer::Metrics,
+    ) -> anyhow::Result<(Parts, OpenStore)> {
+        let store = &config.stores[name];
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let log = open_log(config, name, &clock)?;
+        let log_clock = Arc::new(LogClock::new(clock));
+        let own = Arc::clone(&log) as Arc<dyn EventLog>;
+        let dir = config.data_dir.join("view").join(name.as_str());
+        let view = Arc::new(view_dir::open(&dir, memory, &log_clock, &[Arc::clone(&own)]).await?);
+        let marks = view.saved()?.marks;
+        log_clock.remember(marks.newest_append, marks.read_now);
+
+        let parts = Parts {
+            own,
+            mirrored: Vec::new(),
+            view: Arc::clone(&view) as Arc<dyn View>,
+            clock: log_clock,
+            mac: MacKey::derive(secrets.index.expose()),
+            retention: retention(store),
+            writer_id: WriterId(rand::rng().random()),
+            read_consistency: store.read_consistency,
+            metrics: metrics.clone(),
+        };
+        Ok((parts, OpenStore { name: name.clone(), log, view }))
+    }
+}
+
+impl OpenStore {
+    fn clone_handles(&self) -> Self {
+        let Self { name, log, view } = self;
+        Self { name: name.clone(), log: Arc::clone(log), view: Arc::clone(view) }
+    }
+}
+
+fn open_log(config: &Config, name: &StoreName, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<EmbeddedLog>> {
+    let LogConfig::Embedded { partitions } = config.log;
+    let topic = Topic { origin: config.dc.clone(), store: name.clone() };
+    let dir = config.data_dir.join("log").join(topic.to_string());
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    let incarnation = Incarnation(format!("{:032x}", rand::rng().random::<u128>()).into());
+    let options =
+        EmbeddedOptions { topic, partitions, incarnation_if_new: incarnation, clock: Arc::clone(clock) };
+    Ok(EmbeddedLog::open(&dir, options)?)
+}
+
+fn retention(store: &StoreConfig) -> Retention {
+    store.max_ttl.duration().map_or(Retention::Unlimited, |ttl_max| Retention::Expiring { ttl_max })
+}
+
+/// The follower on a thread of its own, as a task that ends with it.
+fn follow(
+    follower: Follower,
+    stop: CancellationToken,
+) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + 'static> {
+    let (sender, ended) = oneshot::channel();
+    let runtime = Handle::current();
+    let run = move || {
+        let _node_is_gone = sender.send(runtime.block_on(follower.run(stop)));
+    };
+    thread::Builder::new().name("follower".to_owned()).spawn(run).context("start the follower's thread")?;
+    Ok(async { Ok(ended.await.context("the follower panicked")??) })
+}
+
+/// Ends when the log has failed, with its reason.
+async fn watch_log(log: Arc<EmbeddedLog>) -> anyhow::Result<()> {
+    let mut failure = log.failure();
+    match failure.wait_for(Option::is_some).await {
+        Ok(reason) => Err(anyhow!("{}: {}", log.topic(), reason.as_deref().unwrap_or_default())),
+        // The log was closed in order.
+        Err(_) => Ok(()),
+    }
+}
+
+fn app(
+    config: &Config,
+    secrets: &Secrets,
+    readiness: &Arc<Readiness>,
+    registry: &Registry,
+) -> anyhow::Result<App> {
+    let stores = config.stores.iter().map(|(name, store)| {
+        let sealer = Sealer::new(name.clone(), &secrets.index, &secrets.ring, store.max_value_bytes)?;
+        let StoreConfig { base_uri, default_ttl, max_ttl, max_value_bytes, .. } = store;
+        Ok(Store::new(name.clone(), base_uri.as_str(), *default_ttl, *max_ttl, *max_value_bytes, sealer))
+    });
+    let stores = Stores::new(stores.collect::<anyhow::Result<_>>()?);
+    registry
+        .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
+        .context("register the process's metrics")?;
+    Ok(App {
+        stores: Arc::new(stores),
+        readiness: Arc::clone(readiness),
+        metrics: api::Metrics::register(registry, &BUILD).context("register the metrics of requests")?,
+        registry: registry.clone(),
+        build: BUILD,
+        limits: Limits {
+            key_bytes_max: config.limits.max_key_bytes,
+            request_timeout: config.limits.request_timeout,
+            read_patience: config.read_patience,
+        },
+        salt: || rand::rng().random(),
+        openapi: openapi(config).into(),
+    })
+}
+
+/// The configured specification, or the built-in one. A file that cannot be read makes `/openapi` fail, nothing else.
+fn openapi(config: &Config) -> String {
+    let Some(file) = &config.listener.openapi_spec else { return BUILT_IN_OPENAPI.to_owned() };
+    fs::read_to_string(file).unwrap_or_else(|error| {
+        tracing::error!("Cannot read openapi_spec {}: {error}", file.display());
+        String::new()
+    })
+}
+
+fn first_base_uri(stores: &Stores) -> &str {
+    stores.iter().next().map_or("/", Store::base_uri)
+}

@@ -1,0 +1,132 @@
+//! Secrets from files. Made in the data directory for `solera dev` and for a Kask file, which names none.
+
+use std::{
+    fs::{self, DirBuilder, OpenOptions},
+    io::Write,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, bail};
+use api::{RingSecret, Secret};
+use rand::RngCore;
+use zeroize::Zeroizing;
+
+use crate::config::SecretsConfig;
+
+/// All secrets of a node.
+#[derive(Debug)]
+pub(crate) struct Secrets {
+    pub(crate) index: Secret,
+    pub(crate) ring: Vec<RingSecret>,
+    /// Whether they were made just now.
+    pub(crate) made: bool,
+}
+
+/// Reads the secrets, and makes them first where the configuration says so.
+pub(crate) fn load(config: &SecretsConfig, data_dir: &Path) -> anyhow::Result<Secrets> {
+    match config {
+        SecretsConfig::Files { index, ring } => {
+            let ring =
+                ring.iter().map(|secret| Ok(RingSecret { id: secret.id.get(), secret: read(&secret.file)? }));
+            Ok(Secrets { index: read(index)?, ring: ring.collect::<anyhow::Result<_>>()?, made: false })
+        }
+        SecretsConfig::MadeInDataDir => load_or_make(data_dir),
+    }
+}
+
+fn load_or_make(data_dir: &Path) -> anyhow::Result<Secrets> {
+    let dir = data_dir.join("secrets");
+    let (index, ring) = (dir.join("index-secret"), dir.join("secret-1"));
+    let made = !index.exists();
+    if made {
+        refuse_to_orphan(data_dir)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)
+            .with_context(|| format!("create {}", dir.display()))?;
+        // The index secret comes last: it says that both are there.
+        make(&ring)?;
+        make(&index)?;
+    }
+    Ok(Secrets { index: read(&index)?, ring: vec![RingSecret { id: 1, secret: read(&ring)? }], made })
+}
+
+/// A log without its secrets is lost, and new ones would hide that: everybody would be logged out.
+fn refuse_to_orphan(data_dir: &Path) -> anyhow::Result<()> {
+    let log = data_dir.join("log");
+    if log.exists() {
+        bail!(
+            "{} holds a log, but {} is gone: put back the secrets that wrote it, or remove the log to begin anew",
+            log.display(),
+            data_dir.join("secrets/index-secret").display()
+        );
+    }
+    Ok(())
+}
+
+fn make(path: &PathBuf) -> anyhow::Result<()> {
+    let mut random = Zeroizing::new([0; 32]);
+    rand::rng().fill_bytes(&mut *random);
+    let text = Zeroizing::new(random.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n");
+    let write = || {
+        // A file that an interrupted start left behind was never used.
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    };
+    write().with_context(|| format!("write {}", path.display()))
+}
+
+fn read(path: &Path) -> anyhow::Result<Secret> {
+    let bytes =
+        Zeroizing::new(fs::read(path).with_context(|| format!("read the secret in {}", path.display()))?);
+    let trimmed = Zeroizing::new(bytes.trim_ascii_end().to_vec());
+    let readable_by_others =
+        fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0);
+    if readable_by_others {
+        tracing::warn!("The secret in {} can be read by everybody on this machine", path.display());
+    }
+    Secret::new(trimmed).with_context(|| {
+        format!("the secret in {} has fewer than {} bytes", path.display(), Secret::BYTES_MIN)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn made_secrets_are_kept_private_and_found_again() {
+        let dir = TempDir::new().unwrap();
+        let first = load(&SecretsConfig::MadeInDataDir, dir.path()).unwrap();
+        let second = load(&SecretsConfig::MadeInDataDir, dir.path()).unwrap();
+        assert!(first.made && !second.made);
+        assert_eq!(first.index.expose(), second.index.expose());
+        assert_ne!(first.index.expose(), first.ring[0].secret.expose());
+        for file in ["secrets/index-secret", "secrets/secret-1"] {
+            assert_eq!(fs::metadata(dir.path().join(file)).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        assert_eq!(fs::metadata(dir.path().join("secrets")).unwrap().permissions().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_log_without_its_secrets_is_not_given_new_ones() {
+        let dir = TempDir::new().unwrap();
+        fs::create_dir(dir.path().join("log")).unwrap();
+        let error = load(&SecretsConfig::MadeInDataDir, dir.path()).unwrap_err();
+        assert!(error.to_string().contains("is gone"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_that_is_too_short_is_refused_without_showing_it() {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("s");
+        fs::write(&file, "hunter2hunter2hunter2hunter2").unwrap();
+        let error = read(&file).unwrap_err().to_string();
+        assert!(error.contains("fewer than 32 bytes") && !error.contains("hunter2"), "{error}");
+    }
+}

@@ -1,0 +1,157 @@
+//! One store: its log, view, writer and readers, and who is connected to whom.
+
+use std::{sync::Arc, time::Duration};
+
+use eventlog::{EventLog, LogClock};
+use futures::future::BoxFuture;
+use materializer::{Barrier, Debts, Fence, FenceError, Follower, Freshness, Metrics, Reads, View, ViewError};
+use schemas::{KeyId, MacKey, Position, Version, WriterId};
+use writer::{FenceFailed, LocalView, LookFailed, Retention, Versions, WriteError, Writer};
+
+use crate::config::ReadConsistency;
+
+/// A long log takes its time. What ends the wait for it is the end of the follower, not a clock.
+const HOWEVER_LONG: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// What a store is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The log that this data centre writes.
+    pub own: Arc<dyn EventLog>,
+    /// The logs that are mirrored here.
+    pub mirrored: Vec<Arc<dyn EventLog>>,
+    /// The view, at whatever positions it was left.
+    pub view: Arc<dyn View>,
+    /// The store's clock.
+    pub clock: Arc<LogClock>,
+    /// Proves that a record is ours.
+    pub mac: MacKey,
+    /// How long the log keeps what it holds.
+    pub retention: Retention,
+    /// This process: 64 random bits.
+    pub writer_id: WriterId,
+    /// How fresh reads are.
+    pub read_consistency: ReadConsistency,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// A store that works as soon as its follower runs.
+#[derive(Debug)]
+pub struct StoreNode {
+    /// Where sessions are written.
+    pub writer: Arc<Writer>,
+    /// Where they are read.
+    pub reads: Arc<Reads>,
+    /// What the own log owes.
+    pub debts: Arc<Debts>,
+    logs: Vec<Arc<dyn EventLog>>,
+}
+
+/// A store cannot come up.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A log does not say where it ends.
+    #[error("the log cannot be read: {0}")]
+    Log(#[from] eventlog::ReadError),
+    /// The view stopped before it had caught up.
+    #[error("the view did not catch up: {0}")]
+    View(#[from] FenceError),
+    /// The log does not take this node's first records.
+    #[error("the log cannot be written: {0}")]
+    Write(#[from] WriteError),
+}
+
+impl StoreNode {
+    /// Connects the parts. The follower must run for anything to work.
+    ///
+    /// # Errors
+    /// When the view cannot be read.
+    pub fn assemble(parts: Parts) -> Result<(Self, Follower), ViewError> {
+        Self::assemble_with(parts, |local_view| local_view)
+    }
+
+    /// The same, with another idea of what the writer sees of the view: how the simulation breaks the look.
+    ///
+    /// # Errors
+    /// When the view cannot be read.
+    pub fn assemble_with(
+        parts: Parts,
+        seen_by_writer: impl FnOnce(Arc<dyn LocalView>) -> Arc<dyn LocalView>,
+    ) -> Result<(Self, Follower), ViewError> {
+        let Parts { own, mirrored, view, clock, mac, retention, writer_id, read_consistency, metrics } =
+            parts;
+        let logs: Vec<_> = [&own].into_iter().chain(&mirrored).cloned().collect();
+        let saved = view.saved()?;
+
+        let fence = Arc::new(Fence::default());
+        for (topic, log) in &saved.logs {
+            log.frontier.iter().for_each(|(partition, up_to)| fence.publish(topic, partition, up_to));
+        }
+        let debts = Arc::new(Debts::new(saved.debts));
+        let freshness = match read_consistency {
+            ReadConsistency::Dc => Freshness::Dc(Barrier::new(logs.clone(), Arc::clone(&fence))),
+            ReadConsistency::Node => Freshness::Node,
+        };
+        let reads = Arc::new(Reads {
+            view: Arc::clone(&view),
+            freshness,
+            fence: Arc::clone(&fence),
+            own: own.topic().clone(),
+            partitions: own.partitions(),
+            clock: Arc::clone(&clock),
+        });
+
+        let versions = Versions::of(writer_id);
+        saved.marks.newest_version.into_iter().for_each(|newest| versions.observe(newest));
+        let local_view = seen_by_writer(Arc::new(SeenByWriter(Arc::clone(&reads))));
+        let writer = Arc::new(Writer::new(
+            Arc::clone(&own),
+            local_view,
+            Arc::clone(&clock),
+            mac.clone(),
+            retention,
+            versions,
+        ));
+        let observe = {
+            let writer = Arc::clone(&writer);
+            Box::new(move |version| writer.observe(version))
+        };
+        let follower =
+            Follower { own, mirrored, view, mac, clock, fence, debts: Arc::clone(&debts), observe, metrics };
+        Ok((Self { writer, reads, debts, logs }, follower))
+    }
+
+    /// Waits until the view has applied what the logs held when this was called, then says "alive" to the own log.
+    /// Requests may come after that, not before.
+    ///
+    /// # Errors
+    /// When the follower stops before, or the log does not answer.
+    pub async fn come_up(&self) -> Result<(), StartError> {
+        for log in &self.logs {
+            let tail = log.tail().await?;
+            self.reads.fence.wait_for_all(log.topic(), &tail, HOWEVER_LONG).await?;
+        }
+        Ok(self.writer.announce().await?)
+    }
+}
+
+/// The view, as the writer sees it.
+#[derive(Debug)]
+struct SeenByWriter(Arc<Reads>);
+
+impl LocalView for SeenByWriter {
+    fn look(&self, key: KeyId, patience: Duration) -> BoxFuture<'_, Result<Option<Version>, LookFailed>> {
+        Box::pin(async move {
+            let newest = self.0.newest(key, patience).await;
+            newest.map_err(|error| LookFailed(error.to_string().into()))
+        })
+    }
+
+    fn applied(&self, position: Position, patience: Duration) -> BoxFuture<'_, Result<(), FenceFailed>> {
+        Box::pin(async move {
+            let applied = self.0.applied(position, patience).await;
+            applied.map_err(|error| FenceFailed(error.to_string().into()))
+        })
+    }
+}

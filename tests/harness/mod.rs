@@ -1,0 +1,19 @@
+//! Starts the real program and talks to it byte by byte. It knows processes and HTTP/1.1, and nothing of sessions.
+//!
+//! ```text
+//! let node = Node::serve("base_uri: /sessions/v1\n");
+//! let answer = node.request(b"GET /sessions/v1/k HTTP/1.1\r\nHost: x\r\n\r\n");
+//! node.kill9();
+//! node.restart();
+//! let line = node.wait_for_log("the warning", |line| line["level"] == "WARNING");
+//! ```
+#![allow(dead_code, reason = "a toolbox: not every module of the tests uses every tool")]
+
+mod http;
+mod node;
+mod ports;
+mod wait;
+
+pub(crate) use http::{Connection, Response, message};
+pub(crate) use node::{Launch, Node};
+pub(crate) use wait::eventually;

@@ -1,0 +1,17 @@
+//! What a client of a running `solera` sees, through real sockets.
+//!
+//! One binary. The modules below are its table of contents, in reading order.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may stop at what it does not expect, and say why"
+)]
+
+mod harness;
+
+mod cli;
+mod durability;
+mod kask;
+mod secrecy;
+mod sim;
+mod tidy;

@@ -1,0 +1,36 @@
+//! Clocks of machines that disagree, over one paused time.
+
+use std::time::Duration;
+
+use eventlog::Clock;
+use schemas::Timestamp;
+use tokio::time::Instant;
+
+/// When every simulation begins.
+const BEGINNING: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+/// One machine's clocks.
+#[derive(Debug)]
+pub(crate) struct SimClock {
+    began: Instant,
+    ahead_ms: i64,
+}
+
+impl SimClock {
+    /// A machine whose wall clock is `ahead_ms` ahead of true time, which began at `began`.
+    pub(crate) const fn new(began: Instant, ahead_ms: i64) -> Self {
+        Self { began, ahead_ms }
+    }
+}
+
+impl Clock for SimClock {
+    fn wall(&self) -> Timestamp {
+        let off = Duration::from_millis(self.ahead_ms.unsigned_abs());
+        let now = BEGINNING.saturating_add(self.monotonic());
+        if self.ahead_ms < 0 { now.saturating_sub(off) } else { now.saturating_add(off) }
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.began.elapsed()
+    }
+}

@@ -1,0 +1,108 @@
+//! What clients do, and what they remember of it.
+
+use std::{fmt, rc::Rc, time::Duration};
+
+use bytes::Bytes;
+use materializer::State;
+use rand::Rng;
+use schemas::{Headers, KeyId, Sealed, Timestamp, Until};
+use server::store::StoreNode;
+use writer::{Deadline, Set};
+
+use super::{log::Chance, node::TTL_MAX};
+
+/// Few keys, so that operations meet.
+const KEYS: u8 = 2;
+
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// One operation of one client.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    /// Whose session.
+    pub(crate) key: u8,
+    /// What was asked.
+    pub(crate) asked: Asked,
+    /// What was answered; `None` when the client cannot know what happened.
+    pub(crate) answer: Option<Answer>,
+    /// Its place among all beginnings and ends of operations.
+    pub(crate) began: u64,
+    /// The same for the answer.
+    pub(crate) ended: u64,
+}
+
+/// What a client asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Store this value, which nobody else stores.
+    Put { value: u64, is_short: bool },
+    /// Delete.
+    Delete,
+    /// Read.
+    Get,
+}
+
+/// What a client is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// 201 or 204.
+    Done,
+    /// 200 with this value, which expires then.
+    Found { value: u64, expires_at: Until, told_at: Timestamp },
+    /// 404.
+    NotFound,
+}
+
+impl Asked {
+    /// Chooses an operation; `value` is used if it is a put.
+    pub(crate) fn choose(chance: &Chance, value: u64) -> (u8, Self) {
+        let mut chance = chance.lock().unwrap();
+        let asked = match chance.random_range(0..10) {
+            0..4 => Self::Put { value, is_short: chance.random_ratio(1, 5) },
+            4..6 => Self::Delete,
+            _ => Self::Get,
+        };
+        (chance.random_range(0..KEYS), asked)
+    }
+
+    /// Asks a node.
+    pub(crate) async fn ask(self, store: Rc<StoreNode>, key: u8) -> Option<Answer> {
+        let key = key_id(key);
+        let now = store.reads.clock.read_now();
+        let deadline = Deadline::within(PATIENCE);
+        match self {
+            Self::Put { value, is_short } => {
+                let ttl = if is_short { Duration::from_millis(300) } else { TTL_MAX };
+                let expires_at = Until::At(now.saturating_add(ttl));
+                let sealed = Sealed(Bytes::copy_from_slice(&value.to_be_bytes()));
+                let set = Set { key, sealed, expires_at, headers: Headers::default() };
+                store.writer.put(set, deadline).await.ok().map(|_| Answer::Done)
+            }
+            Self::Delete => {
+                store.writer.delete(key, Headers::default(), deadline).await.ok().map(|_| Answer::Done)
+            }
+            Self::Get => {
+                let cell = store.reads.visible(key, PATIENCE).await.ok()?;
+                let Some(cell) = cell else { return Some(Answer::NotFound) };
+                let State::Live { expires_at, sealed } = cell.state else {
+                    unreachable!("only live cells are visible")
+                };
+                let value = u64::from_be_bytes(sealed.0.as_ref().try_into().unwrap());
+                Some(Answer::Found { value, expires_at, told_at: store.reads.clock.last_read_now() })
+            }
+        }
+    }
+}
+
+/// The key id of a small number.
+fn key_id(key: u8) -> KeyId {
+    KeyId::from_bytes([key; 16])
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { key, asked, answer, began, ended } = self;
+        write!(f, "{began:>4}-{ended:<4} key {key} {asked:?} -> {answer:?}")
+    }
+}

@@ -1,0 +1,27 @@
+//! What a writer has to know of the view. Implemented where both are known, so that writer and materializer meet only
+//! in the log.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use schemas::{KeyId, Position, Version};
+
+/// The view of this node, as its writer sees it.
+pub trait LocalView: fmt::Debug + Send + Sync + 'static {
+    /// The version of the newest event of `key`, once this node has applied everything that was durable in this data
+    /// centre when this was called.
+    fn look(&self, key: KeyId, patience: Duration) -> BoxFuture<'_, Result<Option<Version>, LookFailed>>;
+
+    /// Resolves once this node has applied the record at `position` of its own data centre's log.
+    fn applied(&self, position: Position, patience: Duration) -> BoxFuture<'_, Result<(), FenceFailed>>;
+}
+
+/// Nobody knows what is newest. Nothing has been stored.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("cannot see what is newest: {0}")]
+pub struct LookFailed(pub Arc<str>);
+
+/// The record is durable, but this node has not applied it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("stored, but not applied here: {0}")]
+pub struct FenceFailed(pub Arc<str>);

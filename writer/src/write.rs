@@ -1,0 +1,260 @@
+//! Look, append, fence.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use eventlog::{AppendError, Appended, Commit, EnqueueError, EventLog, LogClock};
+use futures::future::try_join_all;
+use schemas::{
+    Change, Event, Headers, Heartbeat, KeyId, MacKey, Partition, Record, Sealed, Sequence, Until, Version,
+    WriterId,
+};
+use tokio::time::Instant;
+
+use crate::{LocalView, Retention, Versions};
+
+/// Appends to one log. The only thing in a process that does.
+#[derive(Debug)]
+pub struct Writer {
+    log: Arc<dyn EventLog>,
+    view: Arc<dyn LocalView>,
+    clock: Arc<LogClock>,
+    mac: MacKey,
+    retention: Retention,
+    versions: Versions,
+    lanes: Vec<Mutex<Lane>>,
+}
+
+/// What is ordered within a partition: versions, numbers and places in the queue, in one critical section.
+#[derive(Debug)]
+struct Lane {
+    next_number: u64,
+}
+
+/// A session to be stored.
+#[derive(Clone, Debug)]
+pub struct Set {
+    /// Whose session.
+    pub key: KeyId,
+    /// Its contents.
+    pub sealed: Sealed,
+    /// When they expire; the seal is bound to it.
+    pub expires_at: Until,
+    /// Headers to carry: seal id, request id.
+    pub headers: Headers,
+}
+
+/// When the client stops waiting. What has not happened by then is answered as such.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Instant);
+
+/// Proof that a write is durable in this data centre's log and applied to this node's view.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    version: Version,
+}
+
+/// A write that cannot be answered with success. The variants are different answers: see `outcome` in problems.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WriteError {
+    /// Nothing is stored: this node cannot see what is newest.
+    #[error("nothing was stored: {0}")]
+    CannotLook(Arc<str>),
+    /// Nothing is stored: too much is waiting.
+    #[error("nothing was stored: the queue of the log is full")]
+    Overloaded,
+    /// Nothing is stored: the log did not take it.
+    #[error("nothing was stored: {0}")]
+    Refused(Arc<str>),
+    /// Nobody knows whether it is stored.
+    #[error("it may be stored, now or later: {0}")]
+    Unknown(Arc<str>),
+    /// It is durable, but this node has not applied it yet.
+    #[error("it is stored, but cannot be read here yet: {0}")]
+    NotVisible(Arc<str>),
+}
+
+/// How the version of an event is settled.
+#[derive(Clone, Copy, Debug)]
+enum Choice {
+    /// Above what was seen.
+    Above(Option<Version>),
+    /// Already settled: by a coordinator, or by the event that is appended again.
+    Settled(Version),
+}
+
+impl Stored {
+    /// The version of the stored event.
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+}
+
+impl Deadline {
+    /// From now on.
+    pub fn within(patience: Duration) -> Self {
+        Self(Instant::now() + patience)
+    }
+
+    /// What is left of it; zero when it has passed.
+    pub fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now())
+    }
+}
+
+impl Writer {
+    /// A writer to `log`. It may write once it has been [announced](Self::announce).
+    pub fn new(
+        log: Arc<dyn EventLog>,
+        view: Arc<dyn LocalView>,
+        clock: Arc<LogClock>,
+        mac: MacKey,
+        retention: Retention,
+        versions: Versions,
+    ) -> Self {
+        let lanes = log.partitions().all().map(|_| Mutex::new(Lane { next_number: 1 })).collect();
+        Self { log, view, clock, mac, retention, versions, lanes }
+    }
+
+    /// Which process this is, to the log.
+    pub const fn id(&self) -> WriterId {
+        self.versions.writer()
+    }
+
+    /// Makes every later version newer than `seen`.
+    pub fn observe(&self, seen: Version) {
+        self.versions.observe(seen);
+    }
+
+    /// Says "alive" in every partition, and learns the log's time from the answers. Comes before the first write.
+    ///
+    /// # Errors
+    /// When the log does not take it.
+    pub async fn announce(&self) -> Result<(), WriteError> {
+        let appends = self.log.partitions().all().map(|partition| async move {
+            let record = Record::of_heartbeat(self.versions.writer(), &Heartbeat::default());
+            let record = self.mac.sign(self.log.topic(), partition, record);
+            Ok::<_, WriteError>(self.log.enqueue(partition, record)?.await?)
+        });
+        for Appended { append_time, .. } in try_join_all(appends).await? {
+            self.clock.anchor(append_time);
+        }
+        Ok(())
+    }
+
+    /// Stores a session.
+    ///
+    /// # Errors
+    /// Each kind says whether something is stored.
+    pub async fn put(&self, set: Set, deadline: Deadline) -> Result<Stored, WriteError> {
+        let Set { key, sealed, expires_at, headers } = set;
+        let seen = self.look(key, deadline).await?;
+        let event = |version| Event {
+            key,
+            version,
+            retain_until: self.retention.of_set(version, expires_at),
+            headers,
+            change: Change::Set { expires_at, sealed },
+        };
+        self.append_and_wait(key, Choice::Above(seen), event, deadline).await
+    }
+
+    /// Appends the event of a cell again, version and all: the own log lacks it, or holds a loser after it.
+    ///
+    /// # Errors
+    /// Each kind says whether something is stored.
+    pub async fn repair(&self, event: Event, deadline: Deadline) -> Result<Stored, WriteError> {
+        let (key, version) = (event.key, event.version);
+        self.append_and_wait(key, Choice::Settled(version), |_| event, deadline).await
+    }
+
+    /// Appends a tombstone of a version that a coordinator chose.
+    pub(crate) async fn append_tombstone(
+        &self,
+        key: KeyId,
+        version: Version,
+        headers: Headers,
+        deadline: Deadline,
+    ) -> Result<Stored, WriteError> {
+        let retain_until = self.retention.of_delete(version);
+        let event = |version| Event { key, version, retain_until, headers, change: Change::Delete };
+        self.append_and_wait(key, Choice::Settled(version), event, deadline).await
+    }
+
+    /// The version of the newest event of `key` in this data centre.
+    pub(crate) async fn look(&self, key: KeyId, deadline: Deadline) -> Result<Option<Version>, WriteError> {
+        let looked = self.view.look(key, deadline.left()).await;
+        looked.map_err(|failed| WriteError::CannotLook(failed.to_string().into()))
+    }
+
+    /// The next version of this writer above `seen`.
+    pub(crate) fn next_version(&self, seen: Option<Version>) -> Version {
+        self.versions.next(self.clock.now(), seen)
+    }
+
+    pub(crate) fn origin(&self) -> &schemas::Dc {
+        &self.log.topic().origin
+    }
+
+    async fn append_and_wait(
+        &self,
+        key: KeyId,
+        choice: Choice,
+        event: impl FnOnce(Version) -> Event,
+        deadline: Deadline,
+    ) -> Result<Stored, WriteError> {
+        let (version, commit) = self.enqueue(key.partition(self.log.partitions()), choice, event)?;
+        // The append runs to its end whether or not somebody still waits for it.
+        let appended = tokio::time::timeout(deadline.left(), commit).await;
+        let Appended { position, .. } =
+            appended.map_err(|_| WriteError::Unknown("the log did not answer in time".into()))??;
+        let applied = self.view.applied(position, deadline.left()).await;
+        applied.map_err(|failed| WriteError::NotVisible(failed.to_string().into()))?;
+        Ok(Stored { version })
+    }
+
+    fn enqueue(
+        &self,
+        partition: Partition,
+        choice: Choice,
+        event: impl FnOnce(Version) -> Event,
+    ) -> Result<(Version, Commit), WriteError> {
+        let lane = &self.lanes[usize::try_from(partition.0).expect("a u32 fits into an index")];
+        // IMPORTANT: one critical section. Versions, numbers and places in the log rise together.
+        let mut lane = lane.lock().expect("no holder panics");
+        let version = match choice {
+            Choice::Above(seen) => self.next_version(seen),
+            Choice::Settled(version) => version,
+        };
+        let sequence = Sequence { appender: self.versions.writer(), number: lane.next_number };
+        let record = Record::of_event(&event(version), sequence);
+        let record = record.map_err(|error| WriteError::Refused(error.to_string().into()))?;
+        let commit = self.log.enqueue(partition, self.mac.sign(self.log.topic(), partition, record))?;
+        // A refused enqueue leaves its number to the next.
+        lane.next_number += 1;
+        Ok((version, commit))
+    }
+}
+
+impl From<EnqueueError> for WriteError {
+    fn from(error: EnqueueError) -> Self {
+        match error {
+            EnqueueError::Full => Self::Overloaded,
+            EnqueueError::Closed(reason) => Self::Refused(reason),
+        }
+    }
+}
+
+impl From<AppendError> for WriteError {
+    fn from(error: AppendError) -> Self {
+        match error {
+            AppendError::Refused(reason) => Self::Refused(reason),
+            AppendError::Unknown(reason) => Self::Unknown(reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
