@@ -30,7 +30,7 @@ fn what_was_acknowledged_survives_kill_9() {
 
 #[test]
 fn the_log_gives_back_a_view_that_is_gone_or_damaged() {
-    let mut node = Node::dev();
+    let mut node = Node::serve("base_uri: /sessions/v1\n");
     let expected = write_some(&node);
     node.kill9();
     fs::remove_dir_all(node.data_dir().join("view")).unwrap();

@@ -81,7 +81,7 @@ fn drive(node: &Node, answers: &mut Vec<Response>) {
             send("POST", &target, &[], ""),
             send("POST", &target, &[("Session-Ttl", "0")], body),
             send("POST", &target, &[("Session-Principal", body)], body),
-            send("POST", &target, &[("X-Request-ID", &format!("{key} "))], body),
+            send("POST", &target, &[("X-Request-ID", &format!("{key} {key}"))], body),
             send("POST", &format!("{target}?q={body}"), &[], body),
             send("POST", &format!("{target}%zz"), &[], body),
             send("POST", &format!("{target}%2Fmore"), &[], body),

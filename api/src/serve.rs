@@ -5,7 +5,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, response::IntoResponse};
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -99,6 +99,10 @@ async fn one(
         return Ok(problem.into_response());
     }
     let mut response = router.oneshot(request.map(Body::new)).await?;
+    // The router counts the bytes of the body, of which a 304 has none: but a length there would be the session's.
+    if response.status() == StatusCode::NOT_MODIFIED {
+        response.headers_mut().remove(header::CONTENT_LENGTH);
+    }
     // After a chunked body nothing is known of where the next request begins.
     if seen.chunked {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

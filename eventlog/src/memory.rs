@@ -11,7 +11,7 @@ use futures::{
     stream::{self, BoxStream, StreamExt},
 };
 use schemas::{Offset, Partition, PartitionCount, Position, Record, Topic, caps::BATCH_RECORDS_MAX};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::{
     Appended, Batch, Clock, Commit, EnqueueError, Entry, EventLog, Frontier, Incarnation, ReadError,
@@ -23,8 +23,15 @@ pub struct MemoryLog {
     partitions: PartitionCount,
     incarnation: Incarnation,
     clock: Arc<dyn Clock>,
-    stored: Mutex<BTreeMap<(Partition, Offset), Entry>>,
-    tail: watch::Sender<Frontier>,
+    stored: Mutex<Stored>,
+    // Not a `watch`, which wakes those who wait in an order of its own chance: a simulation must not depend on that.
+    appended: Notify,
+}
+
+#[derive(Default)]
+struct Stored {
+    entries: BTreeMap<(Partition, Offset), Entry>,
+    tail: Frontier,
 }
 
 impl MemoryLog {
@@ -35,36 +42,47 @@ impl MemoryLog {
         incarnation: Incarnation,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
-        let tail = watch::Sender::new(Frontier::empty());
-        Arc::new(Self { topic, partitions, incarnation, clock, stored: Mutex::default(), tail })
+        Arc::new(Self {
+            topic,
+            partitions,
+            incarnation,
+            clock,
+            stored: Mutex::default(),
+            appended: Notify::new(),
+        })
     }
 
     /// Appends at once, and says where.
     pub fn append(&self, partition: Partition, record: Record) -> Appended {
         let append_time = self.clock.wall();
-        let offset = self.tail.borrow().get(partition);
-        let entry = Entry { offset, append_time, record };
-        self.lock().insert((partition, offset), entry);
-        self.tail.send_modify(|tail| tail.advance(partition, offset.next()));
+        let mut stored = self.lock();
+        let offset = stored.tail.get(partition);
+        stored.entries.insert((partition, offset), Entry { offset, append_time, record });
+        stored.tail.advance(partition, offset.next());
+        drop(stored);
+        self.appended.notify_waiters();
         Appended { position: Position { partition, offset }, append_time }
     }
 
     /// Drops the records of which `keep` says false, which leaves holes, as compaction and retention do.
     pub fn retain(&self, mut keep: impl FnMut(Partition, &Entry) -> bool) {
-        self.lock().retain(|&(partition, _), entry| keep(partition, entry));
+        self.lock().entries.retain(|&(partition, _), entry| keep(partition, entry));
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(Partition, Offset), Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Stored> {
         self.stored.lock().expect("no holder panics")
     }
 
-    fn batch(&self, partition: Partition, from: Offset, tail: Offset) -> Batch {
+    /// What comes next after `next`, if anything does.
+    fn batch(&self, next: &Frontier) -> Option<Batch> {
         let stored = self.lock();
-        let range = stored.range((partition, from)..(partition, tail));
+        let partition = self.partitions.all().find(|&of| next.get(of) < stored.tail.get(of))?;
+        let (from, tail) = (next.get(partition), stored.tail.get(partition));
+        let range = stored.entries.range((partition, from)..(partition, tail));
         let entries: Vec<_> = range.map(|(_, entry)| entry.clone()).take(BATCH_RECORDS_MAX).collect();
         let full = entries.len() == BATCH_RECORDS_MAX;
         let up_to = entries.last().filter(|_| full).map_or(tail, |last| last.offset.next());
-        Batch { partition, entries, up_to }
+        Some(Batch { partition, entries, up_to })
     }
 }
 
@@ -93,31 +111,29 @@ impl EventLog for MemoryLog {
     }
 
     fn read(self: Arc<Self>, from: Frontier) -> BoxStream<'static, Result<Batch, ReadError>> {
-        let mut tail = self.tail.subscribe();
-        let beyond =
-            self.partitions.all().find(|&partition| tail.borrow().get(partition) < from.get(partition));
-        if let Some(partition) = beyond {
-            let (asked, tail) = (from.get(partition), tail.borrow().get(partition));
+        let tail = self.lock().tail.clone();
+        if let Some(partition) = self.partitions.all().find(|&of| tail.get(of) < from.get(of)) {
+            let (asked, tail) = (from.get(partition), tail.get(partition));
             return stream::iter([Err(ReadError::OutOfRange { partition, asked, tail })]).boxed();
         }
-        tail.mark_changed();
-        stream::unfold((self, tail, from), |(log, mut tail, mut next)| async {
+        stream::unfold((self, from), |(log, mut next)| async move {
             loop {
-                let now = tail.borrow_and_update().clone();
-                let behind = log.partitions.all().find(|&partition| next.get(partition) < now.get(partition));
-                if let Some(partition) = behind {
-                    let batch = log.batch(partition, next.get(partition), now.get(partition));
-                    next.advance(partition, batch.up_to);
-                    return Some((Ok(batch), (log, tail, next)));
+                let appended = log.appended.notified();
+                tokio::pin!(appended);
+                // IMPORTANT: before the look, or an append in between would be missed.
+                appended.as_mut().enable();
+                if let Some(batch) = log.batch(&next) {
+                    next.advance(batch.partition, batch.up_to);
+                    break Some((Ok(batch), (Arc::clone(&log), next)));
                 }
-                tail.changed().await.ok()?;
+                appended.await;
             }
         })
         .boxed()
     }
 
     fn tail(&self) -> BoxFuture<'_, Result<Frontier, ReadError>> {
-        let tail = self.tail.borrow().clone();
+        let tail = self.lock().tail.clone();
         Box::pin(async { Ok(tail) })
     }
 }

@@ -106,7 +106,7 @@ fn requests_for_sessions_are_counted_by_code_and_method() {
     ] {
         node.request(message(method, target, &[], b""));
     }
-    let expected: BTreeMap<String, f64> = [
+    let counted: BTreeMap<String, f64> = [
         ("200 GET", 1.0),
         ("200 HEAD", 1.0),
         ("201 POST", 1.0),
@@ -125,8 +125,12 @@ fn requests_for_sessions_are_counted_by_code_and_method() {
     .map(|(labels, count)| (labels.to_owned(), count))
     .into();
     let (_, samples) = scrape(&node);
-    assert_eq!(by_code_and_method(&samples, REQUESTS), expected);
-    assert_eq!(by_code_and_method(&samples, &format!("{DURATIONS}_count")), expected);
+    for name in [REQUESTS, &format!("{DURATIONS}_count")] {
+        // Series of answers that alerts rest on are there from the start, at 0.
+        let mut found = by_code_and_method(&samples, name);
+        found.retain(|_, count| 0.0 < *count);
+        assert_eq!(found, counted, "{name}");
+    }
 }
 
 #[test]
@@ -150,10 +154,13 @@ fn names_help_types_labels_and_buckets_are_kasks() {
     }
     let of = |name: &str| samples.iter().filter(|sample| sample.name == name).collect::<Vec<_>>();
     for name in [REQUESTS, &format!("{DURATIONS}_sum"), &format!("{DURATIONS}_count")] {
-        assert_eq!(of(name).into_iter().map(label_names).collect::<Vec<_>>(), [["code", "method"]], "{name}");
+        let series = of(name);
+        assert!(!series.is_empty(), "{name}");
+        assert!(series.iter().all(|sample| label_names(sample) == ["code", "method"]), "{name}: {series:?}");
     }
-    let buckets = of(&format!("{DURATIONS}_bucket"));
+    let mut buckets = of(&format!("{DURATIONS}_bucket"));
     assert!(buckets.iter().all(|bucket| label_names(bucket) == ["code", "le", "method"]), "{buckets:?}");
+    buckets.retain(|bucket| bucket.labels["code"] == "404" && bucket.labels["method"] == "GET");
     let bound = |bucket: &&Sample| bucket.labels["le"].parse::<f64>().expect("a bound");
     assert_eq!(buckets.iter().map(bound).collect::<Vec<_>>(), BUCKETS);
     let counts: Vec<f64> = buckets.iter().map(|bucket| bucket.value).collect();

@@ -1,7 +1,7 @@
 //! Who answers: the checks of a request, in their order, and each pair of them.
 //!
 //! ```text
-//! reserved path → no store → base without "/" → query → no key → long key → method → ready → header → rate → body
+//! reserved path → no store → base without "/" → query → no key → long key → method → ready → header → body
 //! ```
 //!
 //! A row that breaks two checks is answered by the earlier. Two 400s are told apart by what their detail says.
@@ -13,7 +13,7 @@ use super::table::{
     get_with, no_key, no_store, not_found, ok, post, problem, row, with_method,
 };
 use super::{BASE, SECRET, kask};
-use crate::harness::{Node, eventually, message};
+use crate::harness::{Launch, eventually, message};
 
 const KEY: Instance = Instance::Key(BASE);
 const NO_KEY: Instance = Instance::Base(BASE);
@@ -305,12 +305,12 @@ fn what_the_http_library_refuses_never_reaches_a_store() {
 
 #[test]
 fn each_store_answers_for_its_own_sessions() {
-    let node = Node::serve(
-        "dc: eqiad\n\
+    let config = "dc: eqiad\n\
+         secrets: { index: { file: ${DIR}/index }, ring: [ { id: 1, file: ${DIR}/ring } ] }\n\
          stores:\n  \
            sessions: { base_uri: /sessions/v1, default_ttl: 86400 }\n  \
-           central: { base_uri: /central/v1, default_ttl: 3600 }\n",
-    );
+           central: { base_uri: /central/v1, default_ttl: 3600 }\n";
+    let node = Launch::serve(config).file("index", [7; 32]).file("ring", [8; 32]).start();
     let path = |store: &str| format!("/{store}/v1/{SECRET}");
     assert_eq!(node.post(&path("sessions"), "one").status, 201);
     let absent = node.get(&path("central"));
@@ -322,30 +322,4 @@ fn each_store_answers_for_its_own_sessions() {
     assert_eq!(compare(&deleted(), &node.delete(&path("central"))), Ok(()));
     assert_eq!(node.get(&path("sessions")).text(), "one");
     assert_eq!(node.get("/anon/v1/k").status, 404);
-}
-
-#[test]
-fn a_store_over_its_rate_refuses_by_name_and_before_it_looks_at_the_body() {
-    let node = Node::serve(
-        "dc: eqiad\n\
-         stores:\n  \
-           sessions:\n    \
-             base_uri: /sessions/v1\n    \
-             default_ttl: 86400\n    \
-             rate: { writes_per_s: 1, deletes_per_s: 1 }\n",
-    );
-    let overloaded = problem(503, Kind::Overloaded, &[], KEY);
-    let first_refusal = |request: &dyn Fn() -> Vec<u8>| {
-        (0..200).map(|_| node.request(request())).find(|response| response.status == 503).expect("a refusal")
-    };
-    let refused = first_refusal(&|| post("k", &[], b"v"));
-    assert_eq!(compare(&overloaded, &refused), Ok(()), "{}", refused.everything());
-    let refused = first_refusal(&|| post("k", &[], b""));
-    assert_eq!(compare(&overloaded, &refused), Ok(()), "rate before body: {}", refused.everything());
-    let refused = first_refusal(&|| with_method("DELETE", "k", &[]));
-    assert_eq!(compare(&overloaded, &refused), Ok(()), "{}", refused.everything());
-
-    let bad_header = node.request(post("k", &[("Session-Bogus", "1")], b"v"));
-    assert_eq!(bad_header.status, 400, "header before rate: {}", bad_header.everything());
-    assert_eq!(node.get("/sessions/v1/k").status, 404, "reads have no rate, and the last write was a delete");
 }

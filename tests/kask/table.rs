@@ -87,7 +87,6 @@ pub(crate) enum Kind {
     ServerError,
     RequestTimeout,
     PayloadTooLarge,
-    Overloaded,
     NotReady,
 }
 
@@ -115,7 +114,6 @@ impl Kind {
             Self::ServerError => "https://www.mediawiki.org/wiki/Kask/errors/server_error",
             Self::RequestTimeout => "urn:solera:problem:request_timeout",
             Self::PayloadTooLarge => "urn:solera:problem:payload_too_large",
-            Self::Overloaded => "urn:solera:problem:overloaded",
             Self::NotReady => "urn:solera:problem:not_ready",
         }
     }
@@ -126,14 +124,14 @@ impl Kind {
             Self::BadRequest => Some("Bad request"),
             Self::NotFound => Some("Not found"),
             Self::ServerError => Some("Internal server error"),
-            Self::RequestTimeout | Self::PayloadTooLarge | Self::Overloaded | Self::NotReady => None,
+            Self::RequestTimeout | Self::PayloadTooLarge | Self::NotReady => None,
         }
     }
 
     /// What every 5xx says about the store.
     fn outcome(self) -> Option<&'static str> {
         match self {
-            Self::Overloaded | Self::NotReady => Some("refused"),
+            Self::NotReady => Some("refused"),
             Self::BadRequest | Self::NotFound | Self::ServerError => None,
             Self::RequestTimeout | Self::PayloadTooLarge => None,
         }
@@ -381,15 +379,24 @@ fn compare_problem(problem: &Problem, response: &Response) -> Result<(), String>
 
 fn check_detail(kind: Kind, detail: &str) -> Result<(), String> {
     match kind {
-        Kind::BadRequest => match detail.strip_prefix(INCORRECT) {
-            Some(more) if more.is_empty() || more.starts_with(": ") => Ok(()),
-            _ => Err(format!("detail is no {INCORRECT:?} with a reason")),
-        },
+        Kind::BadRequest => check_reason(INCORRECT, detail),
+        Kind::ServerError => check_reason("The server encountered an error with your request", detail),
         Kind::NotFound => same("detail", &"The value you requested was not found", &detail),
-        Kind::ServerError => same("detail", &"The server encountered an error with your request", &detail),
-        Kind::RequestTimeout | Kind::PayloadTooLarge | Kind::Overloaded | Kind::NotReady => {
-            if detail.is_empty() { Err("detail is empty".to_owned()) } else { Ok(()) }
+        Kind::RequestTimeout | Kind::PayloadTooLarge | Kind::NotReady => {
+            if detail.is_empty() {
+                Err("detail is empty".to_owned())
+            } else {
+                Ok(())
+            }
         }
+    }
+}
+
+/// Kask's words, and a reason after a colon or none.
+fn check_reason(words: &str, detail: &str) -> Result<(), String> {
+    match detail.strip_prefix(words) {
+        Some(more) if more.is_empty() || more.starts_with(": ") => Ok(()),
+        _ => Err(format!("detail {detail:?} is no {words:?} with a reason")),
     }
 }
 

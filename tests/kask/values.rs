@@ -94,7 +94,7 @@ fn an_empty_body_is_refused_and_changes_nothing() {
     let rows = [
         row("without a length", post("k", &[], b""), refused()),
         row("of length 0", post("k", &[("Content-Length", "0")], b""), refused()),
-        row("without chunks", chunked("0\r\n\r\n"), refused()),
+        row("without chunks", chunked("0\r\n\r\n"), refused().and_close()),
         row("nothing is stored", get("k"), not_found()),
         row("a value", post("k", &[], b"v"), created()),
         row("over a value", post("k", &[], b""), refused()),

@@ -19,14 +19,18 @@ fn chunked(headers: &str, chunks: &str) -> String {
 fn a_body_may_come_in_chunks() {
     let refused = || bad_request(&[], KEY).and_close();
     let rows = [
-        row("one chunk", chunked("", "5\r\nhello\r\n0\r\n\r\n"), created()),
+        row("one chunk", chunked("", "5\r\nhello\r\n0\r\n\r\n"), created().and_close()),
         row("is stored", get("k"), ok("hello")),
-        row("several", chunked("", "2\r\nab\r\n1\r\nc\r\nA\r\n0123456789\r\n0\r\n\r\n"), created()),
+        row(
+            "several",
+            chunked("", "2\r\nab\r\n1\r\nc\r\nA\r\n0123456789\r\n0\r\n\r\n"),
+            created().and_close(),
+        ),
         row("are joined", get("k"), ok("abc0123456789")),
         row(
             "with extensions and trailers",
             chunked("", "3;a=b\r\nxyz\r\n0\r\nTrailer: t\r\n\r\n"),
-            created(),
+            created().and_close(),
         ),
         row("which are not stored", get("k"), ok("xyz")),
         row("a malformed size", chunked("", "zz\r\nlost\r\n0\r\n\r\n"), refused()),
@@ -53,7 +57,7 @@ fn a_client_may_wait_for_100_continue() {
     let rows = [
         row("or not wait", post("k", &[("Expect", "100-continue")], b"again"), created()),
         row("as well", get("k"), ok("again")),
-        row("in chunks", chunked("Expect: 100-continue\r\n", "3\r\nabc\r\n0\r\n\r\n"), created()),
+        row("in chunks", chunked("Expect: 100-continue\r\n", "3\r\nabc\r\n0\r\n\r\n"), created().and_close()),
         row("as well", get("k"), ok("abc")),
     ];
     check(&node, &rows);
