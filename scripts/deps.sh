@@ -5,7 +5,7 @@ set -eu
 packages='build-essential clang libclang-dev cmake pkg-config libssl-dev zlib1g-dev'
 
 if ! command -v cargo >/dev/null 2>&1; then
-    echo 'cargo is missing: install a Rust toolchain (1.88 or later), for example with rustup, and try again.' >&2
+    echo 'cargo is missing: install a Rust toolchain (1.89 or later), for example with rustup, and try again.' >&2
     exit 1
 fi
 
@@ -40,4 +40,4 @@ echo "Installing$missing"
 # shellcheck disable=SC2086 # lists of words
 $as_root apt-get update -qq
 # shellcheck disable=SC2086
-DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends $missing
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing

@@ -37,6 +37,7 @@ step 'format' cargo fmt --all --check
 step 'build' cargo build --profile ci --workspace --locked
 step 'build the tests' cargo test --profile ci --workspace --locked --no-run
 step 'lints' cargo clippy --profile ci --workspace --locked --all-targets -- -D warnings
+step 'older processors' scripts/processors.sh "$target_dir/ci/solera"
 step 'unit tests' cargo test --profile ci --workspace --locked --lib --bins
 step 'the program, its contract and the simulation' cargo test --profile ci --workspace --locked --test solera
 if [ "${SOLERA_SKIP_MEDIAWIKI:-}" = 1 ]; then

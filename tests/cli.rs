@@ -6,6 +6,8 @@ use std::{
     process::{Command, Output},
 };
 
+use crate::harness::Launch;
+
 const SOLERA: &str = env!("CARGO_BIN_EXE_solera");
 
 /// The whole configuration surface; most of it is not built yet.
@@ -84,11 +86,52 @@ fn under_the_name_kask_it_looks_for_kasks_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let kask = dir.path().join("kask");
     std::os::unix::fs::symlink(SOLERA, &kask).unwrap();
-    let asked_for =
-        if Path::new("/etc/kask/config.yaml").exists() { return } else { "/etc/kask/config.yaml" };
-    let Output { status, stderr, .. } = run(&kask, &[]);
+    for arguments in [&[][..], &["--data-dir", dir.path().to_str().unwrap()]] {
+        let Output { status, stderr, .. } = run(&kask, arguments);
+        assert_eq!(status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&stderr).contains("read /etc/kask/config.yaml"), "is it there?");
+    }
+    // With Kask's own arguments it does what Kask does with them.
+    let wrong = dir.path().join("wrong.yaml");
+    fs::write(&wrong, "listen_port: 0\n").unwrap();
+    let Output { status, stderr, .. } = run(&kask, &["--config", wrong.to_str().unwrap()]);
     assert_eq!(status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&stderr).contains(asked_for));
+    assert!(String::from_utf8_lossy(&stderr).contains("listen_port"));
+}
+
+#[test]
+fn an_answer_that_nobody_takes_is_a_failure_and_no_panic() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ended = Command::new(SOLERA).arg("version").stdout(full).output().unwrap();
+    assert_eq!(ended.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("standard output"));
+}
+
+#[test]
+fn a_hang_up_reloads_the_level_of_the_log_and_nothing_else() {
+    let node = Launch::serve("base_uri: /sessions/v1\nlog_level: warning\n").start();
+    let config = node.data_dir().parent().unwrap().join("config.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    let refused = || node.logs().iter().filter(|line| line["level"] == "DEBUG").count();
+    let bad_request = || assert_eq!(node.get("/sessions/v1/k?x").status, 400);
+
+    bad_request();
+    assert_eq!(refused(), 0);
+    fs::write(&config, text.replace("warning", "debug")).unwrap();
+    node.signal("HUP");
+    node.wait_for_log("that the file was read", |line| says(line, "the log level is Debug"));
+    bad_request();
+    node.wait_for_log("a line of the new level", |line| line["level"] == "DEBUG");
+
+    fs::write(&config, "listen_port: wrong\n").unwrap();
+    node.signal("HUP");
+    let complaint = node.wait_for_log("what is wrong", |line| says(line, "Nothing was changed"));
+    assert!(says(&complaint, "listen_port"), "{complaint}");
+    assert_eq!(node.post("/sessions/v1/k", "v").status, 201, "it goes on");
+}
+
+fn says(line: &serde_json::Value, words: &str) -> bool {
+    line["msg"].as_str().is_some_and(|message| message.contains(words))
 }
 
 #[test]
@@ -99,7 +142,7 @@ fn a_directory_serves_one_process_at_a_time() {
     let (code, _, complaint) =
         solera(&["dev", "--data-dir", data_dir.to_str().unwrap(), "--port-base", &free_port().to_string()]);
     assert_eq!(code, Some(1), "{complaint}");
-    assert!(complaint.contains("open the store sessions"), "{complaint}");
+    assert!(complaint.contains("another process works in"), "{complaint}");
     assert_eq!(node.post("/sessions/v1/k", "still there").status, 201);
 }
 

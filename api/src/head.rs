@@ -1,5 +1,6 @@
-//! Looks at request heads before hyper does, for what hyper does not tell: it cuts a raw `#` and what follows off the
-//! target, and would so answer for another key.
+//! Looks at request heads before hyper does, for what hyper does not tell. It cuts a raw `#` and what follows off the
+//! target, and would so answer for another key. And it takes a body in chunks that has a length as well, of which a
+//! proxy in front may believe the length: then the two see different requests (RFC 9112, 11.2).
 //!
 //! A scanner watches the bytes of a connection go by and notes one [`Seen`] per request head, in order; hyper serves
 //! the requests of a connection in the same order. It has to know where a body ends only when the body has a length:
@@ -10,13 +11,15 @@ use std::{
     io,
     pin::Pin,
     sync::{Arc, Mutex},
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Heads beyond this are left to hyper, which refuses them.
-const HEAD_BYTES_MAX: usize = 512 * 1024;
+use crate::patience::{Patience, WaitsFor};
+
+/// Heads beyond this are refused by hyper, whose buffer is this large.
+pub(crate) const HEAD_BYTES_MAX: usize = 128 * 1024;
 
 /// More headers than hyper accepts.
 const HEADERS_MAX: usize = 128;
@@ -28,6 +31,8 @@ pub(crate) struct Seen {
     pub(crate) fragment: bool,
     /// The body is chunked: the connection has to be closed after the answer.
     pub(crate) chunked: bool,
+    /// The body is chunked and has a length too: where it ends is a matter of opinion.
+    pub(crate) two_lengths: bool,
 }
 
 /// What was seen and not yet asked for, shared between the two ends of a connection.
@@ -50,12 +55,15 @@ pub(crate) struct Watched<T> {
     inner: T,
     scanner: Scanner,
     seen: SeenHeads,
+    patience: Patience,
+    has_sent: bool,
 }
 
 impl<T> Watched<T> {
     pub(crate) fn new(inner: T) -> (Self, SeenHeads) {
         let seen = SeenHeads::default();
-        (Self { inner, scanner: Scanner::Head(Vec::new()), seen: seen.clone() }, seen)
+        let scanner = Scanner::Head(Vec::new());
+        (Self { inner, scanner, seen: seen.clone(), patience: Patience::default(), has_sent: false }, seen)
     }
 }
 
@@ -67,15 +75,26 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut this.inner).poll_read(context, buffer))?;
-        this.scanner.watch(&buffer.filled()[before..], |seen| this.seen.note(seen));
-        Poll::Ready(Ok(()))
+        match Pin::new(&mut this.inner).poll_read(context, buffer) {
+            Poll::Ready(read) => {
+                read?;
+                this.has_sent |= before < buffer.filled().len();
+                this.scanner.watch(&buffer.filled()[before..], |seen| this.seen.note(seen));
+                this.patience.read(this.scanner.waits_for());
+                Poll::Ready(Ok(()))
+            }
+            // Whoever opens a connection is expected to say something soon.
+            Poll::Pending if !this.has_sent => this.patience.poll_read(WaitsFor::RestOfHead, context),
+            Poll::Pending => this.patience.poll_read(this.scanner.waits_for(), context),
+        }
     }
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(context, bytes)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.inner).poll_write(context, bytes);
+        this.patience.poll_write(written, context)
     }
 
     fn poll_write_vectored(
@@ -83,7 +102,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write_vectored(context, parts)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.inner).poll_write_vectored(context, parts);
+        this.patience.poll_write(written, context)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -111,6 +132,15 @@ enum Scanner {
 }
 
 impl Scanner {
+    /// What the next byte belongs to.
+    const fn waits_for(&self) -> WaitsFor {
+        match self {
+            Self::Head(head) if head.is_empty() => WaitsFor::Request,
+            Self::Head(_) => WaitsFor::RestOfHead,
+            Self::Body(_) | Self::Lost => WaitsFor::Body,
+        }
+    }
+
     fn watch(&mut self, mut bytes: &[u8], mut note: impl FnMut(Seen)) {
         while !bytes.is_empty() {
             match self {
@@ -177,7 +207,8 @@ fn parse(head: &[u8]) -> Parsed {
     let body_bytes = body_bytes.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
     let fragment = request.path.is_some_and(|target| target.contains('#'));
     let chunked = named("transfer-encoding").next().is_some();
-    Parsed::Head { bytes, body_bytes, seen: Seen { fragment, chunked } }
+    let two_lengths = chunked && named("content-length").next().is_some();
+    Parsed::Head { bytes, body_bytes, seen: Seen { fragment, chunked, two_lengths } }
 }
 
 #[cfg(test)]
@@ -186,9 +217,9 @@ mod tests {
 
     use super::*;
 
-    const PLAIN: Seen = Seen { fragment: false, chunked: false };
-    const FRAGMENT: Seen = Seen { fragment: true, chunked: false };
-    const CHUNKED: Seen = Seen { fragment: false, chunked: true };
+    const PLAIN: Seen = Seen { fragment: false, chunked: false, two_lengths: false };
+    const FRAGMENT: Seen = Seen { fragment: true, ..PLAIN };
+    const CHUNKED: Seen = Seen { chunked: true, ..PLAIN };
 
     fn seen_in<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Seen> {
         let (mut scanner, mut seen) = (Scanner::Head(Vec::new()), Vec::new());
@@ -203,6 +234,17 @@ mod tests {
         let stream = b"\r\nGET /a#b HTTP/1.1\r\n\r\nPOST /c HTTP/1.1\r\ncontent-LENGTH: 7\r\n\r\n# \r\n\r\n#\
             GET /d HTTP/1.1\r\nx: #\r\n\r\nPOST /e HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /# HTTP/1.1\r\n\r\n";
         assert_eq!(seen_in([&stream[..]]), [FRAGMENT, PLAIN, PLAIN, CHUNKED]);
+    }
+
+    #[test]
+    fn two_lengths_are_noted_in_either_order() {
+        let ambiguous = Seen { two_lengths: true, ..CHUNKED };
+        for head in [
+            &b"POST /a HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"[..],
+            b"POST /a HTTP/1.1\r\ntransfer-encoding: x\r\nh: v\r\ncontent-length: 0\r\n\r\n",
+        ] {
+            assert_eq!(seen_in([head]), [ambiguous]);
+        }
     }
 
     #[test]

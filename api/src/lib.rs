@@ -13,6 +13,7 @@ mod body;
 mod conditions;
 mod head;
 mod metrics;
+mod patience;
 mod problem;
 mod readiness;
 mod request_id;
@@ -26,6 +27,7 @@ mod target;
 pub mod admin;
 
 pub use app::{App, BuildInfo, Limits};
+pub use body::BodyRoom;
 pub use metrics::Metrics;
 pub use problem::{Kind, Outcome, Problem};
 pub use readiness::{Latch, Readiness};

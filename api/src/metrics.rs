@@ -1,6 +1,6 @@
 //! What is counted of requests: Kask's two metrics, under Kask's names, labels and buckets.
 
-use std::time::Duration;
+use std::time::Instant;
 
 use http::{Method, StatusCode};
 use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
@@ -61,10 +61,41 @@ impl Metrics {
         Ok(Self { requests, durations })
     }
 
-    pub(crate) fn observe(&self, method: &Method, status: StatusCode, took: Duration) {
-        let labels = [status.as_str(), method_label(method)];
+    /// A request has begun.
+    pub(crate) fn request(&self, method: &Method) -> Counted<'_> {
+        Counted { metrics: self, method: method_label(method), began: Instant::now(), answered: None }
+    }
+
+    fn observe(&self, counted: &Counted<'_>) {
+        let code = counted.answered.as_ref().map_or(HUNG_UP, StatusCode::as_str);
+        let labels = [code, counted.method];
         self.requests.with_label_values(&labels).inc();
-        self.durations.with_label_values(&labels).observe(took.as_secs_f64());
+        self.durations.with_label_values(&labels).observe(counted.began.elapsed().as_secs_f64());
+    }
+}
+
+/// nginx's number for a client that did not wait for its answer. What it asked for may have been done.
+const HUNG_UP: &str = "499";
+
+/// A request that is counted when this is dropped: with the status that was answered, or as one that hung up.
+#[must_use = "dropped at once, it counts a client that hung up"]
+pub(crate) struct Counted<'a> {
+    metrics: &'a Metrics,
+    method: &'static str,
+    began: Instant,
+    answered: Option<StatusCode>,
+}
+
+impl Counted<'_> {
+    /// The request was answered.
+    pub(crate) fn answered(mut self, status: StatusCode) {
+        self.answered = Some(status);
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.metrics.observe(self);
     }
 }
 

@@ -16,7 +16,9 @@ const KASK_TYPE_BASE: &str = "https://www.mediawiki.org/wiki/Kask/errors/";
 pub struct Problem {
     kind: Kind,
     detail: String,
-    instance: String,
+    /// For the log alone: may tell of files and of the system's errors.
+    reason: Option<Box<str>>,
+    instance: Box<str>,
     closes: bool,
     unconfirmed: Option<Unconfirmed>,
 }
@@ -163,9 +165,16 @@ impl Kind {
 
 impl Problem {
     /// A problem with what `instance` names: a base URI, or one with `~` and a key id. Never a session key.
-    pub fn new(kind: Kind, instance: impl Into<String>) -> Self {
+    pub fn new(kind: Kind, instance: impl Into<Box<str>>) -> Self {
         let (_, _, detail) = kind.words();
-        Self { kind, detail: detail.to_owned(), instance: instance.into(), closes: false, unconfirmed: None }
+        Self {
+            kind,
+            detail: detail.to_owned(),
+            reason: None,
+            instance: instance.into(),
+            closes: false,
+            unconfirmed: None,
+        }
     }
 
     /// Says more after the kind's own detail. Must not quote the request's key or body.
@@ -175,10 +184,17 @@ impl Problem {
         self
     }
 
+    /// Says to the log, and to nobody else, why. Must not quote the request's key or body either.
+    #[must_use]
+    pub fn caused_by(mut self, reason: impl std::fmt::Display) -> Self {
+        self.reason = Some(reason.to_string().into());
+        self
+    }
+
     /// The same problem, about something else.
     #[must_use]
     pub fn about(self, instance: String) -> Self {
-        Self { instance, ..self }
+        Self { instance: instance.into(), ..self }
     }
 
     /// The connection is closed after the answer.
@@ -193,9 +209,10 @@ impl Problem {
         self.kind
     }
 
-    /// For the log: what happened.
-    pub fn detail(&self) -> &str {
-        &self.detail
+    /// For the log: what happened, and why.
+    pub fn told_to_log(&self) -> String {
+        let reason = self.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        format!("{}{reason}", self.detail)
     }
 
     pub(crate) fn of_write(error: &WriteError, instance: String) -> Self {
@@ -205,7 +222,7 @@ impl Problem {
             WriteError::Unknown(_) => Kind::OutcomeUnknown,
             WriteError::NotVisible(_) => Kind::NotVisibleYet,
         };
-        Self::new(kind, instance)
+        Self::new(kind, instance).caused_by(error)
     }
 
     pub(crate) fn of_read(error: &NotKnown, instance: String) -> Self {
@@ -213,11 +230,13 @@ impl Problem {
             NotKnown::Stale(_) => Kind::LogUnreachable,
             NotKnown::View(_) => Kind::ServerError(Outcome::Refused),
         };
-        Self::new(kind, instance)
+        Self::new(kind, instance).caused_by(error)
     }
 
     pub(crate) fn of_delete(error: DeleteError, instance: String) -> Self {
+        let reason = error.to_string();
         let kind = match &error {
+            DeleteError::Overloaded(_) => Kind::Overloaded,
             DeleteError::Refused(_) => Kind::LogUnreachable,
             DeleteError::Unconfirmed(_) => Kind::DeleteUnconfirmed,
             DeleteError::NotVisible(_) => Kind::NotVisibleYet,
@@ -225,9 +244,12 @@ impl Problem {
         };
         let unconfirmed = match error {
             DeleteError::Unconfirmed(unconfirmed) => Some(unconfirmed),
-            DeleteError::Refused(_) | DeleteError::NotVisible(_) | DeleteError::Unknown(_) => None,
+            DeleteError::Overloaded(_)
+            | DeleteError::Refused(_)
+            | DeleteError::NotVisible(_)
+            | DeleteError::Unknown(_) => None,
         };
-        Self { unconfirmed, ..Self::new(kind, instance) }
+        Self { unconfirmed, ..Self::new(kind, instance).caused_by(reason) }
     }
 
     fn document(&self) -> String {

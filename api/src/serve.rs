@@ -1,13 +1,15 @@
 //! The connections of the data listener.
 //!
-//! Our own accept loop, because `axum::serve` installs no timer: without one, hyper's wait for a request head never ends.
+//! Our own accept loop, because `axum::serve` neither bounds connections nor lets go of clients that send or take
+//! nothing.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, response::IntoResponse};
+use futures::FutureExt;
 use http::{HeaderValue, Request, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -16,12 +18,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use crate::{
-    Kind, Problem,
-    head::{SeenHeads, Watched},
+    Kind, Outcome, Problem,
+    head::{HEAD_BYTES_MAX, SeenHeads, Watched},
 };
 
-/// How long a request head may take, and how long a connection may idle between requests.
-const HEAD_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a connection may go on after the order to stop: what a body may take, the answer, and a bit.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long to wait before accepting again when the process is out of file descriptors.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -69,16 +71,16 @@ async fn connection(
     }
     let (watched, heads) = Watched::new(stream);
     let service = service_fn(move |request| one(router.clone(), heads.clone(), request));
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_PATIENCE)
-        .serve_connection(TokioIo::new(watched), service);
+    let connection =
+        http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).serve_connection(TokioIo::new(watched), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // A client that sends half a request, or takes no answer, must not hold up the stop.
+            let Ok(ended) = tokio::time::timeout(DRAIN_PATIENCE, connection).await else { return };
+            ended
         }
     };
     if let Err(error) = ended {
@@ -96,9 +98,20 @@ async fn one(
     if seen.fragment {
         // hyper has cut it off: routed, this would be answered for another key.
         let problem = Problem::new(Kind::BadRequest, "/").because("a # in the target must be sent as %23");
+        // Closing, because what follows a chunked body would not be looked at.
+        return Ok(problem.closing().into_response());
+    }
+    if seen.two_lengths {
+        let problem =
+            Problem::new(Kind::BadRequest, "/").because("Content-Length beside Transfer-Encoding").closing();
         return Ok(problem.into_response());
     }
-    let mut response = router.oneshot(request.map(Body::new)).await?;
+    let answered = AssertUnwindSafe(router.oneshot(request.map(Body::new))).catch_unwind();
+    let mut response = match answered.await {
+        Ok(response) => response?,
+        // The panic itself was logged where it happened. A write may have been stored before it.
+        Err(_) => Problem::new(Kind::ServerError(Outcome::Unknown), "/").closing().into_response(),
+    };
     // The router counts the bytes of the body, of which a 304 has none: but a length there would be the session's.
     if response.status() == StatusCode::NOT_MODIFIED {
         response.headers_mut().remove(header::CONTENT_LENGTH);
@@ -108,4 +121,56 @@ async fn one(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn start(router: Router, connections_max: usize) -> std::net::SocketAddr {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        tokio::spawn(serve(listener, router, connections_max, CancellationToken::new()));
+        address
+    }
+
+    async fn ask(stream: &mut TcpStream) -> String {
+        stream.write_all(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("the server reads");
+        let mut answer = vec![0; 4096];
+        let bytes = stream.read(&mut answer).await.expect("the server answers");
+        String::from_utf8_lossy(&answer[..bytes]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_500_of_unknown_outcome_and_the_next_is_served() {
+        let address = start(Router::new().route("/a", get(panics)), 10).await;
+        for _ in 0..2 {
+            let mut stream = TcpStream::connect(address).await.expect("the server accepts");
+            let answer = ask(&mut stream).await;
+            assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
+            assert!(answer.contains("connection: close") && answer.contains("\"unknown\""), "{answer}");
+        }
+    }
+
+    async fn panics() -> &'static str {
+        panic!("a bug")
+    }
+
+    #[tokio::test]
+    async fn connections_above_the_limit_wait_for_a_place() {
+        let address = start(Router::new().route("/a", get(|| async { "here" })), 1).await;
+        let mut first = TcpStream::connect(address).await.expect("the server accepts");
+        assert!(ask(&mut first).await.contains("here"));
+        let mut second = TcpStream::connect(address).await.expect("the backlog takes it");
+        let early = tokio::time::timeout(Duration::from_millis(200), ask(&mut second)).await;
+        assert!(early.is_err(), "it was served beside the first");
+        drop(first);
+        let mut third = [0; 15];
+        let answer = tokio::time::timeout(Duration::from_secs(10), second.read_exact(&mut third)).await;
+        answer.expect("it has its turn").expect("the server answers");
+        assert_eq!(&third, b"HTTP/1.1 200 OK");
+    }
 }

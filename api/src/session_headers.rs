@@ -18,6 +18,8 @@ const NOT_YET: [&str; 3] = ["session-principal", "session-reason", "session-from
 pub(crate) enum HeaderError {
     #[error("Session-Ttl must be one number of seconds from 1 to {0}")]
     Ttl(u64),
+    #[error("Session-Ttl belongs to a write")]
+    TtlOfNoWrite,
     #[error("the header {0} is not supported by this release")]
     NotYet(HeaderName),
     #[error("the header {0} is unknown")]
@@ -39,8 +41,14 @@ pub(crate) fn ttl(headers: &HeaderMap, store: &Store) -> Result<SessionTtl, Head
     }
 }
 
+/// For requests that obey none of them.
+pub(crate) fn refuse_all(headers: &HeaderMap) -> Result<(), HeaderError> {
+    refuse_unknown(headers)?;
+    if headers.contains_key(TTL) { Err(HeaderError::TtlOfNoWrite) } else { Ok(()) }
+}
+
 /// Refuses what this release does not obey.
-pub(crate) fn refuse_unknown(headers: &HeaderMap) -> Result<(), HeaderError> {
+fn refuse_unknown(headers: &HeaderMap) -> Result<(), HeaderError> {
     let ours = headers.keys().filter(|name| name.as_str().starts_with(PREFIX));
     for name in ours {
         match name.as_str() {

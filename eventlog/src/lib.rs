@@ -4,7 +4,7 @@
 //!
 //! - [`EventLog`]: the seam, with its promises; [`Commit`]: an append that is not durable yet;
 //! - [`embedded`]: on this machine's disk; [`memory`]: for tests and simulation;
-//! - [`conformance`]: the promises as tests, run by every backend;
+//! - `conformance` (feature `test-util`): the promises as tests, run by every backend;
 //! - [`Clock`]: where the log's times come from, when no broker gives them.
 
 mod clock;

@@ -135,8 +135,11 @@ impl Apply {
         let changes = fold(&source, mac, entries, |key| view.version(key))?;
         clock.observe_append(changes.newest_append);
         self.newest_version = self.newest_version.max(changes.newest_version);
-        for (offset, refusal) in &changes.refused {
-            tracing::error!("set aside the record at {topic} {partition}@{offset}: {refusal}");
+        if let Some((offset, refusal)) = changes.refused.first() {
+            let count = changes.refused.len();
+            tracing::error!(
+                "Set aside {count} records of {topic} {partition}, the first at {offset}: {refusal}"
+            );
         }
 
         let news = debts.news(&changes.debts, clock.now());

@@ -6,12 +6,13 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 #[derive(Clone, Debug)]
 pub struct Metrics {
     /// Records that were set aside because their MAC does not fit or they cannot be read. Above zero somebody must look:
-    /// either someone else writes to the log, or the index secret is not the one that wrote it.
+    /// someone else wrote to the log, or another index secret did, or a later release. Counts what this process has
+    /// read: records that a view had applied before are not read again.
     pub records_refused: IntCounterVec,
-    /// Records that the view has applied or passed over.
+    /// Records that this process has gone through: applied, passed over or set aside. Rises while a view is made again.
     pub records_applied: IntCounterVec,
     /// Keys whose winning event the own log owes, because a loser stands last. Paid within seconds; a number that stays
-    /// means that repairs fail.
+    /// while there are writes means that repairs fail.
     pub debts: IntGaugeVec,
 }
 

@@ -13,11 +13,10 @@ pub mod node;
 pub mod store;
 
 mod build_info;
-mod cpu;
+mod data_dir;
 mod repair;
 mod secrets;
 mod telemetry;
 mod view_dir;
 
-pub use cpu::missing_features;
 pub use repair::repair;

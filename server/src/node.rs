@@ -3,7 +3,7 @@
 use std::{fs, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow};
-use api::{App, Backend, Latch, Limits, Readiness, Sealer, Store, Stores};
+use api::{App, Backend, BodyRoom, Latch, Limits, Readiness, Sealer, Store, Stores};
 use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
     embedded::{EmbeddedLog, EmbeddedOptions},
@@ -27,6 +27,7 @@ use writer::Retention;
 use crate::{
     build_info::BUILD,
     config::{Config, LogConfig, StoreConfig},
+    data_dir::{self, DataDir},
     secrets::{self, Secrets},
     store::{Parts, StoreNode},
     view_dir,
@@ -35,14 +36,18 @@ use crate::{
 /// How long a stop may take before what has not finished is left behind.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
+/// The part of `memory_mb` that the bodies of writes may take together: one in this many.
+const BODIES_PART: usize = 4;
+
 /// The specification that is served when the configuration names none.
 const BUILT_IN_OPENAPI: &str = include_str!("../../api/openapi.yaml");
 
-/// Runs a node until `stop`, or until something that it cannot live without fails.
+/// Runs a node until `stop`, or until something that it cannot live without fails. Calls `listening` once its ports are
+/// bound.
 ///
 /// # Errors
 /// When it cannot start, or did not stop by itself.
-pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(config: Config, listening: impl FnOnce(), stop: CancellationToken) -> anyhow::Result<()> {
     tracing::info!(
         "Initializing Solera {} ({}, build host: {}, timestamp: {})...",
         BUILD.version,
@@ -61,8 +66,12 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         .await
         .with_context(|| format!("listen on {admin_address} (admin)"))?;
 
-    fs::create_dir_all(&config.data_dir).with_context(|| format!("create {}", config.data_dir.display()))?;
+    listening();
+
+    // IMPORTANT: before the secrets, which only one process may make.
+    let data_dir = DataDir::take(&config.data_dir)?;
     let secrets = secrets::load(&config.secrets, &config.data_dir)?;
+    data_dir.claim(&config.dc, &secrets.index)?;
     if secrets.made {
         let dir = config.data_dir.join("secrets");
         tracing::warn!(
@@ -76,8 +85,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
     let mut node = Node {
         latches: config
             .stores
-            .keys()
-            .map(|name| readiness.latch(&format!("store {name}"), "opening its log"))
+            .iter()
+            .map(|(name, _)| readiness.latch(&format!("store {name}"), "opening its log"))
             .collect(),
         listeners: JoinSet::new(),
         stop_listening: CancellationToken::new(),
@@ -87,7 +96,9 @@ pub async fn run(config: Config, stop: CancellationToken) -> anyhow::Result<()> 
         readiness,
     };
     node.listen(data, admin, &app, config.limits.max_connections as usize);
-    tracing::info!("Starting service as http://{address}:{port}{}", first_base_uri(&app.stores));
+    for store in app.stores.iter() {
+        tracing::info!("Starting service as http://{address}:{port}{}", store.base_uri());
+    }
 
     let outcome = node.open_and_wait(&config, &secrets, &app, &registry, &stop).await;
     let stopped = tokio::time::timeout(STOP_PATIENCE, node.shut_down()).await;
@@ -137,15 +148,15 @@ impl Node {
         let metrics = materializer::Metrics::register(registry).context("register the view's metrics")?;
         let memory = ViewMemory::of(config.memory_mb as usize * 1024 * 1024);
         let opening = async {
-            for (name, latch) in config.stores.keys().zip(std::mem::take(&mut self.latches)) {
-                let open = OpenedParts::open(config, secrets, name, &memory, &metrics).await;
+            for ((name, store), latch) in config.stores.iter().zip(std::mem::take(&mut self.latches)) {
+                let open = OpenedParts::open(config, secrets, (name, store), &memory, &metrics).await;
                 let (parts, open) = open.with_context(|| format!("open the store {name}"))?;
-                let (store, follower) =
+                let (store_node, follower) =
                     StoreNode::assemble(parts).with_context(|| format!("read the view of {name}"))?;
                 self.open.push(open.clone_handles());
                 self.work.spawn(follow(follower, self.stop_working.clone())?);
                 self.work.spawn(watch_log(Arc::clone(&open.log)));
-                self.bring_up(store, name, app, latch).await?;
+                self.bring_up(store_node, name, app, latch).await?;
             }
             Ok::<_, anyhow::Error>(())
         };
@@ -219,11 +230,10 @@ impl OpenedParts {
     async fn open(
         config: &Config,
         secrets: &Secrets,
-        name: &StoreName,
+        (name, store): (&StoreName, &StoreConfig),
         memory: &ViewMemory,
         metrics: &materializer::Metrics,
     ) -> anyhow::Result<(Parts, OpenStore)> {
-        let store = &config.stores[name];
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let log = open_log(config, name, &clock)?;
         let log_clock = Arc::new(LogClock::new(clock));
@@ -260,6 +270,8 @@ fn open_log(config: &Config, name: &StoreName, clock: &Arc<dyn Clock>) -> anyhow
     let topic = Topic { origin: config.dc.clone(), store: name.clone() };
     let dir = config.data_dir.join("log").join(topic.to_string());
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    let parent = config.data_dir.join("log");
+    data_dir::sync(&parent).with_context(|| format!("sync {}", parent.display()))?;
     let incarnation = Incarnation(format!("{:032x}", rand::rng().random::<u128>()).into());
     let options =
         EmbeddedOptions { topic, partitions, incarnation_if_new: incarnation, clock: Arc::clone(clock) };
@@ -320,6 +332,7 @@ fn app(
             request_timeout: config.limits.request_timeout,
             read_patience: config.read_patience,
         },
+        body_room: BodyRoom::of(config.memory_mb as usize * 1024 * 1024 / BODIES_PART),
         salt: || rand::rng().random(),
         openapi: openapi(config).into(),
     })
@@ -332,8 +345,4 @@ fn openapi(config: &Config) -> String {
         tracing::error!("Cannot read openapi_spec {}: {error}", file.display());
         String::new()
     })
-}
-
-fn first_base_uri(stores: &Stores) -> &str {
-    stores.iter().next().map_or("/", Store::base_uri)
 }

@@ -12,7 +12,7 @@ use api::{RingSecret, Secret};
 use rand::RngCore;
 use zeroize::Zeroizing;
 
-use crate::config::SecretsConfig;
+use crate::{config::SecretsConfig, data_dir};
 
 /// All secrets of a node.
 #[derive(Debug)]
@@ -49,6 +49,9 @@ fn load_or_make(data_dir: &Path) -> anyhow::Result<Secrets> {
         // The index secret comes last: it says that both are there.
         make(&ring)?;
         make(&index)?;
+        for created_in in [&dir, data_dir] {
+            data_dir::sync(created_in).with_context(|| format!("sync {}", created_in.display()))?;
+        }
     }
     Ok(Secrets { index: read(&index)?, ring: vec![RingSecret { id: 1, secret: read(&ring)? }], made })
 }
@@ -82,13 +85,18 @@ fn make(path: &PathBuf) -> anyhow::Result<()> {
 fn read(path: &Path) -> anyhow::Result<Secret> {
     let bytes =
         Zeroizing::new(fs::read(path).with_context(|| format!("read the secret in {}", path.display()))?);
-    let trimmed = Zeroizing::new(bytes.trim_ascii_end().to_vec());
-    let readable_by_others =
-        fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0);
-    if readable_by_others {
-        tracing::warn!("The secret in {} can be read by everybody on this machine", path.display());
+    // Text ends in a line break that nobody means; of random bytes every one counts.
+    let meant = if bytes.is_ascii() { bytes.trim_ascii_end() } else { &bytes };
+    let meant = Zeroizing::new(meant.to_vec());
+    let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
+    if mode & 0o027 != 0 {
+        tracing::warn!(
+            "The secret in {} can be read or written by others (mode {:03o}; 600 or 640 is right)",
+            path.display(),
+            mode & 0o777
+        );
     }
-    Secret::new(trimmed).with_context(|| {
+    Secret::new(meant).with_context(|| {
         format!("the secret in {} has fewer than {} bytes", path.display(), Secret::BYTES_MIN)
     })
 }
@@ -119,6 +127,17 @@ mod tests {
         fs::create_dir(dir.path().join("log")).unwrap();
         let error = load(&SecretsConfig::MadeInDataDir, dir.path()).unwrap_err();
         assert!(error.to_string().contains("is gone"), "{error}");
+    }
+
+    #[test]
+    fn the_line_break_of_a_text_is_no_part_of_the_secret_and_a_random_byte_is() {
+        let dir = TempDir::new().unwrap();
+        let file = dir.path().join("s");
+        fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
+        assert_eq!(read(&file).unwrap().expose(), b"0123456789abcdef0123456789abcdef");
+        let random = [&[0xff; 31][..], b"\n"].concat();
+        fs::write(&file, &random).unwrap();
+        assert_eq!(read(&file).unwrap().expose(), random);
     }
 
     #[test]

@@ -3,34 +3,64 @@
 use std::{
     fmt::{self, Write as _},
     io::{self, Write as _},
+    panic::{self, PanicHookInfo},
+    thread,
 };
 
 use jiff::Zoned;
 use tracing::{
-    Event, Level, Subscriber,
+    Event, Subscriber,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
-    Layer,
+    Layer, Registry,
     filter::LevelFilter,
     layer::{Context, SubscriberExt},
+    reload,
     util::SubscriberInitExt,
 };
 
 use crate::config::{LogFormat, LogLevel, Telemetry};
 
-/// Starts logging. Before this, nothing is written.
+/// The log while the program runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    lines: Lines,
+    level: reload::Handle<LevelFilter, Registry>,
+}
+
+impl Log {
+    /// From now on, lines of this level and above.
+    pub(crate) fn set_level(&self, level: LogLevel) -> anyhow::Result<()> {
+        Ok(self.level.reload(level_filter(level))?)
+    }
+
+    /// The last line of a program that failed, at a level that `tracing` does not have and no filter drops.
+    pub(crate) fn fatal(&self, message: &str) {
+        self.lines.write(&Said { message: message.to_owned(), request_id: None }, "FATAL");
+    }
+}
+
+/// Starts logging, panics included. Before this, nothing is written.
 ///
 /// # Errors
 /// When it was started already.
-pub(crate) fn start(telemetry: &Telemetry) -> anyhow::Result<()> {
+pub(crate) fn start(telemetry: &Telemetry) -> anyhow::Result<Log> {
     let lines = Lines { appname: telemetry.service_name.clone(), format: telemetry.log_format };
-    Ok(tracing_subscriber::registry()
-        .with(lines.with_filter(level_filter(telemetry.log_level)))
-        .try_init()?)
+    let (filter, level) = reload::Layer::new(level_filter(telemetry.log_level));
+    tracing_subscriber::registry().with(lines.clone().with_filter(filter)).try_init()?;
+    panic::set_hook(Box::new(log_panic));
+    Ok(Log { lines, level })
 }
 
-/// Nothing is ever logged at Kask's FATAL: what is fatal ends the program with its reason on standard error.
+/// One line says where. What a panic says is shown only if it stands so in the source: it may quote what was worked on.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map_or_else(|| "an unknown place".to_owned(), ToString::to_string);
+    let words = panic.payload().downcast_ref::<&'static str>().map(|words| format!(": {words}"));
+    let thread = thread::current().name().unwrap_or("unnamed").to_owned();
+    tracing::error!("A bug: the thread {thread} panicked at {place}{}", words.unwrap_or_default());
+}
+
 const fn level_filter(level: LogLevel) -> LevelFilter {
     match level {
         LogLevel::Trace => LevelFilter::TRACE,
@@ -42,23 +72,29 @@ const fn level_filter(level: LogLevel) -> LevelFilter {
     }
 }
 
+#[derive(Clone, Debug)]
 struct Lines {
     appname: String,
     format: LogFormat,
+}
+
+impl Lines {
+    fn write(&self, said: &Said, level: &str) {
+        let time = rfc3339(&Zoned::now());
+        let line = match self.format {
+            LogFormat::Kask => kask_line(said, &self.appname, &time, level),
+            LogFormat::Text => text_line(said, &time, level),
+        };
+        // There is nowhere to say that standard output is gone.
+        let _gone = io::stdout().lock().write_all(line.as_bytes());
+    }
 }
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut said = Said::default();
         event.record(&mut said);
-        let time = rfc3339(&Zoned::now());
-        let level = level_name(*event.metadata().level());
-        let line = match self.format {
-            LogFormat::Kask => kask_line(&said, &self.appname, &time, level),
-            LogFormat::Text => text_line(&said, &time, level),
-        };
-        // There is nowhere to say that standard output is gone.
-        let _gone = io::stdout().lock().write_all(line.as_bytes());
+        self.write(&said, level_name(*event.metadata().level()));
     }
 }
 
@@ -128,13 +164,13 @@ fn rfc3339(now: &Zoned) -> String {
     format!("{}{zone}", now.strftime("%Y-%m-%dT%H:%M:%S"))
 }
 
-const fn level_name(level: Level) -> &'static str {
+const fn level_name(level: tracing::Level) -> &'static str {
     match level {
-        Level::TRACE => "TRACE",
-        Level::DEBUG => "DEBUG",
-        Level::INFO => "INFO",
-        Level::WARN => "WARNING",
-        Level::ERROR => "ERROR",
+        tracing::Level::TRACE => "TRACE",
+        tracing::Level::DEBUG => "DEBUG",
+        tracing::Level::INFO => "INFO",
+        tracing::Level::WARN => "WARNING",
+        tracing::Level::ERROR => "ERROR",
     }
 }
 
@@ -150,6 +186,13 @@ mod tests {
         assert_eq!(line, format!("{expected}\n"));
         let parsed: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(parsed["msg"], said.message);
+    }
+
+    #[test]
+    fn a_line_for_people_stays_a_line() {
+        let said = Said { message: "a\nb".to_owned(), request_id: Some("r-1".to_owned()) };
+        let line = text_line(&said, "2026-11-21T10:00:00Z", "INFO");
+        assert_eq!(line, "2026-11-21T10:00:00Z INFO    a b [r-1]\n");
     }
 
     #[test]

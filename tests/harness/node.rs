@@ -37,6 +37,7 @@ pub(crate) struct Launch {
     config: Option<String>,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
+    wrapper: Option<String>,
     directory: Directory,
 }
 
@@ -57,7 +58,7 @@ impl Launch {
 
     fn of(command: &'static str, config: Option<String>) -> Self {
         let directory = Directory::create();
-        Self { command, config, arguments: Vec::new(), environment: Vec::new(), directory }
+        Self { command, config, arguments: Vec::new(), environment: Vec::new(), wrapper: None, directory }
     }
 
     /// One more argument.
@@ -69,6 +70,12 @@ impl Launch {
     /// One more variable of the environment.
     pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts the program through a line of shell, which finds program and arguments in `"$@"`.
+    pub(crate) fn through(mut self, shell: &str) -> Self {
+        self.wrapper = Some(shell.to_owned());
         self
     }
 
@@ -108,7 +115,15 @@ impl Launch {
     }
 
     fn command_line(&self, ports: Ports) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_solera"));
+        const PROGRAM: &str = env!("CARGO_BIN_EXE_solera");
+        let mut command = match &self.wrapper {
+            Some(shell) => {
+                let mut command = Command::new("sh");
+                command.args(["-c", shell, "sh", PROGRAM]);
+                command
+            }
+            None => Command::new(PROGRAM),
+        };
         command.arg(self.command);
         match &self.config {
             Some(config) => command.arg("--config").arg(self.write_config(config, ports)),
@@ -279,6 +294,31 @@ impl Node {
     pub(crate) fn terminate(&mut self) -> ExitStatus {
         self.signal("TERM");
         self.process.wait_for_exit()
+    }
+
+    /// Waits until the process ends by itself, and returns how it did.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end in time.
+    pub(crate) fn ends(&mut self) -> ExitStatus {
+        self.process.wait_for_exit()
+    }
+
+    /// Starts the program again, which should refuse; its exit status.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end in time.
+    pub(crate) fn fails_to_start(&mut self) -> Option<i32> {
+        self.start_again();
+        self.process.wait_for_exit().code()
+    }
+
+    /// The next start is without the line of shell.
+    pub(crate) fn without_wrapper(mut self) -> Self {
+        self.launch.wrapper = None;
+        self
     }
 
     /// Sends a signal by name, such as `STOP` and `CONT`.

@@ -286,9 +286,15 @@ fn a_write_may_bring_its_own_ttl_within_the_stores() {
         unix_seconds() + 1000 < expires(&node.get(&path("k"))),
         "a write without it has the store's again"
     );
-    let in_lower_case = node.request(post("lower", &[("session-ttl", "1")], b"v"));
+    let in_lower_case = node.request(post("lower", &[("session-ttl", "30")], b"v"));
     assert_eq!(in_lower_case.status, 201, "{}", in_lower_case.everything());
-    assert!(expires(&node.get(&path("k"))) > unix_seconds());
+    let end = expires(&node.get(&path("lower")));
+    assert!(end <= unix_seconds() + 30, "a header's name has no case: {end}");
+    for method in ["GET", "HEAD", "DELETE"] {
+        let asked = node.request(with_method(method, "k", &[("Session-Ttl", "60")]));
+        assert_eq!(asked.status, 400, "{method} obeys no TTL: {}", asked.everything());
+    }
+    assert_eq!(node.get(&path("k")).status, 200);
 }
 
 #[test]

@@ -40,6 +40,84 @@ fn a_body_may_come_in_chunks() {
 }
 
 #[test]
+fn a_body_with_two_lengths_is_refused_whichever_comes_first() {
+    let refused =
+        || bad_request(&["Content-Length beside Transfer-Encoding"], Instance::Base("/")).and_close();
+    let with =
+        |headers: &str| format!("POST {BASE}k HTTP/1.1\r\nHost: x\r\n{headers}\r\n3\r\nabc\r\n0\r\n\r\n");
+    let rows = [
+        row("length first", with("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n"), refused()),
+        row("chunks first", with("transfer-encoding: chunked\r\ncontent-length: 13\r\n"), refused()),
+        row("nothing is stored", get("k"), not_found()),
+    ];
+    check(&kask(), &rows);
+}
+
+/// What hyper makes of requests that no working client sends: see docs/differences-from-kask.md.
+#[test]
+fn odd_requests_are_answered_as_the_list_of_differences_says() {
+    let node = kask();
+    node.post(&format!("{BASE}k"), "v");
+    let long = format!("GET {BASE}{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(70_000));
+    let many = format!("GET {BASE}k HTTP/1.1\r\nHost: x\r\n{}\r\n", "a: b\r\n".repeat(101));
+    let large = format!("GET {BASE}k HTTP/1.1\r\nHost: x\r\na: {}\r\n\r\n", "b".repeat(200_000));
+    for (name, request, status) in [
+        ("no Host", format!("GET {BASE}k HTTP/1.1\r\n\r\n"), 200),
+        ("two Hosts", format!("GET {BASE}k HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), 200),
+        ("another Expect", format!("GET {BASE}k HTTP/1.1\r\nHost: x\r\nExpect: tea\r\n\r\n"), 200),
+        ("a folded header", format!("GET {BASE}k HTTP/1.1\r\nHost: x\r\na: b\r\n c\r\n\r\n"), 400),
+        ("an empty line first", format!("\r\nGET {BASE}k HTTP/1.1\r\nHost: x\r\n\r\n"), 200),
+        ("no HTTP", "hello\r\n\r\n".to_owned(), 400),
+        ("an unknown version", format!("GET {BASE}k HTTP/3.0\r\nHost: x\r\n\r\n"), 400),
+        ("raw <", format!("GET {BASE}k<x HTTP/1.1\r\nHost: x\r\n\r\n"), 400),
+        ("a long target", long, 414),
+        ("many headers", many, 431),
+        ("a large head", large, 431),
+        (
+            "gzip without chunks",
+            format!("POST {BASE}j HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\nabc"),
+            400,
+        ),
+        (
+            "chunks with HTTP/1.0",
+            format!("POST {BASE}j HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"),
+            400,
+        ),
+        (
+            "two lengths that differ",
+            format!("POST {BASE}j HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab"),
+            400,
+        ),
+    ] {
+        let response = node.request(request);
+        assert_eq!(response.status, status, "{name}: {}", response.everything());
+    }
+    assert_eq!(node.get(&format!("{BASE}j")).status, 404, "nothing was stored");
+}
+
+#[test]
+fn a_client_that_hangs_up_is_counted_as_one() {
+    let node = kask();
+    // The body is announced and never comes: the handler waits for it when the client goes.
+    let mut connection = node.connect();
+    connection
+        .send(format!(
+            "POST {BASE}k HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+        ))
+        .expect("send a head");
+    assert_eq!(connection.receive_interim().expect("the handler reads"), 100);
+    drop(connection);
+    eventually("the request is counted", Duration::from_secs(10), || {
+        let metrics = node.get("/metrics");
+        let counted = metrics.text().lines().any(|line| {
+            line == "http_requests_total{code=\"499\",method=\"POST\"} 1"
+                || line == "http_requests_total{code=\"400\",method=\"POST\"} 1"
+        });
+        counted.then_some(())
+    });
+}
+
+#[test]
 fn a_client_may_wait_for_100_continue() {
     let node = kask();
     let mut connection = node.connect();

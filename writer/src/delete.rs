@@ -39,6 +39,8 @@ pub enum Answer {
 pub enum NoAnswer {
     /// Nothing is stored there.
     Refused(Arc<str>),
+    /// Nothing is stored there: too much is waiting.
+    Overloaded(Arc<str>),
     /// The tombstone is durable there, but may not be read yet.
     Stored(Arc<str>),
     /// Nobody knows.
@@ -71,6 +73,9 @@ pub enum DeleteError {
     /// Nothing is stored anywhere.
     #[error("nothing was deleted: {0}")]
     Refused(Arc<str>),
+    /// Nothing is stored anywhere, because everywhere too much is waiting.
+    #[error("nothing was deleted: {0}")]
+    Overloaded(Arc<str>),
     /// Some data centres confirmed, others did not.
     #[error("some data centres did not confirm the delete")]
     Unconfirmed(Unconfirmed),
@@ -189,9 +194,12 @@ fn weigh(answers: Vec<(Dc, Answer)>) -> DeleteError {
     let reason =
         failed.iter().map(|(dc, no_answer)| format!("{dc}: {}", no_answer.reason())).collect::<Vec<_>>();
     let reason = reason.join("; ").into();
-    if failed.iter().all(|(_, no_answer)| matches!(no_answer, NoAnswer::Refused(_))) {
+    let all = |is: fn(&NoAnswer) -> bool| failed.iter().all(|(_, no_answer)| is(no_answer));
+    if all(|no_answer| matches!(no_answer, NoAnswer::Overloaded(_))) {
+        DeleteError::Overloaded(reason)
+    } else if all(|no_answer| matches!(no_answer, NoAnswer::Refused(_) | NoAnswer::Overloaded(_))) {
         DeleteError::Refused(reason)
-    } else if only_dc && failed.iter().all(|(_, no_answer)| matches!(no_answer, NoAnswer::Stored(_))) {
+    } else if only_dc && all(|no_answer| matches!(no_answer, NoAnswer::Stored(_))) {
         DeleteError::NotVisible(reason)
     } else {
         DeleteError::Unknown(reason)
@@ -201,7 +209,10 @@ fn weigh(answers: Vec<(Dc, Answer)>) -> DeleteError {
 impl NoAnswer {
     fn reason(&self) -> Arc<str> {
         match self {
-            Self::Refused(reason) | Self::Stored(reason) | Self::Unknown(reason) => Arc::clone(reason),
+            Self::Refused(reason)
+            | Self::Overloaded(reason)
+            | Self::Stored(reason)
+            | Self::Unknown(reason) => Arc::clone(reason),
         }
     }
 }
@@ -210,9 +221,8 @@ impl From<WriteError> for NoAnswer {
     fn from(error: WriteError) -> Self {
         let reason = error.to_string().into();
         match error {
-            WriteError::CannotLook(_) | WriteError::Overloaded | WriteError::Refused(_) => {
-                Self::Refused(reason)
-            }
+            WriteError::CannotLook(_) | WriteError::Refused(_) => Self::Refused(reason),
+            WriteError::Overloaded => Self::Overloaded(reason),
             WriteError::NotVisible(_) => Self::Stored(reason),
             WriteError::Unknown(_) => Self::Unknown(reason),
         }
@@ -236,6 +246,7 @@ mod tests {
             Answer::Newer(version(5)),
             Answer::Newer(version(9)),
             Answer::None(NoAnswer::Refused(Arc::clone(&why))),
+            Answer::None(NoAnswer::Overloaded(Arc::clone(&why))),
             Answer::None(NoAnswer::Stored(Arc::clone(&why))),
             Answer::None(NoAnswer::Unknown(why)),
         ]
@@ -285,9 +296,14 @@ mod tests {
         for answers in combinations() {
             let Conclusion::Failed(error) = conclude(Round::First, answers.clone()) else { continue };
             let done = answers.iter().filter(|(_, answer)| *answer == Answer::Done).count();
-            let refused = |(_, a): &(Dc, Answer)| matches!(a, Answer::None(NoAnswer::Refused(_)));
+            let overloaded = |(_, a): &(Dc, Answer)| matches!(a, Answer::None(NoAnswer::Overloaded(_)));
+            let refused =
+                |a: &(Dc, Answer)| overloaded(a) || matches!(a.1, Answer::None(NoAnswer::Refused(_)));
             match error {
-                DeleteError::Refused(_) => assert!(answers.iter().all(refused), "{answers:?}"),
+                DeleteError::Overloaded(_) => assert!(answers.iter().all(overloaded), "{answers:?}"),
+                DeleteError::Refused(_) => {
+                    assert!(answers.iter().all(refused) && !answers.iter().all(overloaded), "{answers:?}");
+                }
                 DeleteError::Unconfirmed(Unconfirmed { acknowledged, unconfirmed }) => {
                     assert!(0 < done, "{answers:?}");
                     assert_eq!(

@@ -1,6 +1,6 @@
 //! Sessions: read, write, delete. The order of checks is the contract; each step parses or rejects, once.
 
-use std::{fmt::Display, time::Instant};
+use std::fmt::Display;
 
 use axum::{
     body::Body,
@@ -31,10 +31,9 @@ pub(super) async fn session(State(app): State<App>, request: Request) -> Respons
         Target::NoStore => page_not_found(),
         Target::BaseWithoutSlash(store) => moved(store, &parts),
         Target::InStore(store, raw_key) => {
-            let started = Instant::now();
-            let method = parts.method.clone();
+            let counted = app.metrics.request(&parts.method);
             let response = in_store(&app, store, raw_key, &parts, body).await;
-            app.metrics.observe(&method, response.status(), started.elapsed());
+            counted.answered(response.status());
             response
         }
     }
@@ -78,8 +77,8 @@ async fn in_store(app: &App, store: &Store, raw_key: RawKey<'_>, parts: &Parts, 
 
 /// A client's fault is for whoever debugs that client; the rest a person must look at.
 fn log(problem: &Problem, request_id: &RequestId) {
-    let (kind, detail) = (problem.kind(), problem.detail());
-    match kind {
+    let detail = problem.told_to_log();
+    match problem.kind() {
         Kind::NotFound => {}
         Kind::BadRequest | Kind::PayloadTooLarge | Kind::RequestTimeout => {
             tracing::debug!(%request_id, "Refused a request: {detail}");
@@ -172,9 +171,9 @@ impl Action {
 
 impl Session<'_> {
     async fn read(self) -> Result<Response, Problem> {
-        session_headers::refuse_unknown(self.headers).map_err(|error| self.bad_request(&error))?;
+        session_headers::refuse_all(self.headers).map_err(|error| self.bad_request(&error))?;
         let cell = self.backend.reads.visible(self.key_id, self.app.limits.read_patience).await;
-        let cell = cell.map_err(|error| Problem::of_read(&error, self.instance()).because(error))?;
+        let cell = cell.map_err(|error| Problem::of_read(&error, self.instance()))?;
         let cell = cell.ok_or_else(|| self.problem(Kind::NotFound))?;
 
         let etag = conditions::etag(cell.version);
@@ -192,14 +191,14 @@ impl Session<'_> {
         let opened = self.store.sealer.open(&self.key, self.key_id, *expires_at, &cell.headers, sealed);
         // The session is there. "Not found" would make the client forget it, everywhere.
         let contents =
-            opened.map_err(|error| self.problem(Kind::ServerError(Outcome::Refused)).because(error))?;
+            opened.map_err(|error| self.problem(Kind::ServerError(Outcome::Refused)).caused_by(error))?;
         Ok((*expires_at, contents))
     }
 
     async fn write(self, body: Body) -> Result<Response, Problem> {
         let ttl = session_headers::ttl(self.headers, self.store).map_err(|error| self.bad_request(&error))?;
-        let body =
-            body::read(body, self.store.value_bytes_max).await.map_err(|error| self.body_problem(&error))?;
+        let body = body::read(body, self.store.value_bytes_max, &self.app.body_room).await;
+        let body = body.map_err(|error| self.body_problem(&error))?;
 
         let deadline = Deadline::within(self.app.limits.request_timeout);
         let expires_at = ttl.from(self.backend.reads.clock.read_now());
@@ -207,24 +206,21 @@ impl Session<'_> {
         let headers = [(seal_id_name, seal_id.as_bytes()), ("r", self.request_id.as_str().as_bytes())];
         let headers = Headers::from_pairs(headers).expect("a seal id and a request id are short");
         let salt = (self.app.salt)();
-        let sealed = self.store.sealer.seal(&self.key, self.key_id, expires_at, &body, salt);
+        let sealed = self.store.sealer.seal(&self.key, self.key_id, expires_at, &body.bytes, salt);
 
         let set = Set { key: self.key_id, sealed, expires_at, headers };
         let stored = self.backend.writer.put(set, deadline).await;
-        let stored = stored.map_err(|error| Problem::of_write(&error, self.instance()).because(error))?;
+        let stored = stored.map_err(|error| Problem::of_write(&error, self.instance()))?;
         Ok(created(stored))
     }
 
     async fn delete(self) -> Result<Response, Problem> {
-        session_headers::refuse_unknown(self.headers).map_err(|error| self.bad_request(&error))?;
+        session_headers::refuse_all(self.headers).map_err(|error| self.bad_request(&error))?;
         let deadline = Deadline::within(self.app.limits.request_timeout);
         let headers = Headers::from_pairs([("r", self.request_id.as_str().as_bytes())]);
         let headers = headers.expect("a request id is short");
         let deleted = self.backend.writer.delete(self.key_id, headers, deadline).await;
-        let deleted = deleted.map_err(|error| {
-            let reason = error.to_string();
-            Problem::of_delete(error, self.instance()).because(reason)
-        })?;
+        let deleted = deleted.map_err(|error| Problem::of_delete(error, self.instance()))?;
         Ok(no_content(deleted))
     }
 
@@ -239,6 +235,7 @@ impl Session<'_> {
                 self.problem(Kind::PayloadTooLarge).because(format_args!("{bytes_max} bytes")).closing()
             }
             BodyError::TooSlow => self.problem(Kind::RequestTimeout).closing(),
+            BodyError::NoRoom => self.problem(Kind::Overloaded).closing(),
         }
     }
 

@@ -49,6 +49,39 @@ fn key_ids_and_seals_do_not_change() {
     assert_eq!(format!("{}\n", sealed.0.escape_ascii()), include_str!("../../testdata/golden.sealed.txt"));
 }
 
+/// Compression and "never" are part of the format too. Opened, not made again: another zstd may compress otherwise.
+#[test]
+fn values_of_release_1_open() {
+    let sealer = sealer("sessions", &[1]);
+    let id = sealer.key_id(&key("k"));
+    let open = |golden: &str, end| {
+        let sealed = Sealed(Bytes::from(unescape(golden.trim_end())));
+        sealer.open(&key("k"), id, end, &headers("1"), &sealed).unwrap()
+    };
+    assert_eq!(open(include_str!("../../testdata/golden.sealed.never.txt"), Until::Never), "body");
+    let compressed = open(include_str!("../../testdata/golden.sealed.zstd.txt"), END);
+    assert_eq!(compressed, b"{\"wsUserID\":1234}".repeat(100));
+}
+
+/// The inverse of `escape_ascii`.
+fn unescape(text: &str) -> Vec<u8> {
+    let (mut bytes, mut rest) = (Vec::new(), text.bytes());
+    while let Some(byte) = rest.next() {
+        bytes.push(match (byte, (byte == b'\\').then(|| rest.next().unwrap())) {
+            (_, None) => byte,
+            (_, Some(b'x')) => {
+                let digits = [rest.next().unwrap(), rest.next().unwrap()];
+                u8::from_str_radix(std::str::from_utf8(&digits).unwrap(), 16).unwrap()
+            }
+            (_, Some(b'n')) => b'\n',
+            (_, Some(b'r')) => b'\r',
+            (_, Some(b't')) => b'\t',
+            (_, Some(literal)) => literal,
+        });
+    }
+    bytes
+}
+
 #[test]
 fn a_key_means_another_session_in_another_store_or_under_another_secret() {
     let id = |sealer: &Sealer| sealer.key_id(&key("k"));

@@ -5,10 +5,12 @@ mod serve;
 
 use std::{
     ffi::OsString,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 
 use crate::build_info::BUILD;
@@ -66,7 +68,7 @@ struct DevArgs {
 
 /// Runs the program. Says on standard error why it failed.
 pub fn run(mut args: Vec<OsString>) -> ExitCode {
-    if called_kask(&args) && args.len() == 1 {
+    if called_kask(&args) && names_no_file(&args) {
         args.extend(["--config".into(), KASK_CONFIG.into()]);
     }
     let cli = Cli::parse_from(args);
@@ -77,10 +79,7 @@ pub fn run(mut args: Vec<OsString>) -> ExitCode {
         }
         Command::Dev(DevArgs { data_dir, port_base }) => serve::dev(port_base, data_dir),
         Command::CheckConfig { file } => check_config::check(&file),
-        Command::Version => {
-            say(&format!("solera {} ({})", BUILD.version, BUILD.go_version));
-            Ok(())
-        }
+        Command::Version => say(&format!("solera {} ({})", BUILD.version, BUILD.go_version)),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -94,13 +93,20 @@ pub fn run(mut args: Vec<OsString>) -> ExitCode {
     }
 }
 
+/// Nothing but, perhaps, where the data lie.
+fn names_no_file(args: &[OsString]) -> bool {
+    args.len() == 1 || (args.len() == 3 && args[1] == "--data-dir")
+}
+
 fn called_kask(args: &[OsString]) -> bool {
     let name = args.first().and_then(|path| Path::new(path).file_name());
     name.is_some_and(|name| name == "kask")
 }
 
 /// What a person asked for goes to standard output.
-#[expect(clippy::print_stdout, reason = "the answer of a command")]
-fn say(line: &str) {
-    println!("{line}");
+///
+/// # Errors
+/// When nobody takes it.
+fn say(line: &str) -> anyhow::Result<()> {
+    writeln!(io::stdout().lock(), "{line}").context("write to standard output")
 }

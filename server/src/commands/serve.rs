@@ -5,72 +5,84 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::say;
 use crate::{
-    config::{self, Config},
-    node, telemetry,
+    config::{self, Config, Problem},
+    node,
+    telemetry::{self, Log},
 };
 
 /// Serves by a configuration file.
 pub(super) fn from_file(file: &Path, data_dir: Option<PathBuf>) -> anyhow::Result<()> {
     let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     let parsed = config::parse(&text);
-    let mut config = match parsed.config {
-        Ok(config) => config,
-        Err(problems) => {
-            bail!("{} cannot be used:\n{}", file.display(), config::report(&problems).trim_end())
-        }
-    };
+    let mut config = usable(file, parsed.config)?;
     if let Some(data_dir) = data_dir {
         config.data_dir = data_dir;
     }
-    telemetry::start(&config.telemetry)?;
+    let log = telemetry::start(&config.telemetry)?;
     for warning in &parsed.warnings {
         tracing::warn!("{warning}");
     }
-    run(config)
+    let at_hang_up = AtHangUp::Reload(file.to_owned(), log.clone());
+    run(config, &log, at_hang_up, || {})
 }
 
 /// Serves on this machine, and says how to try it.
 pub(super) fn dev(port: u16, data_dir: PathBuf) -> anyhow::Result<()> {
     let config = config::dev(port, data_dir);
     let data_dir = config.data_dir.display();
-    say(&format!(
+    let hints = format!(
         "Sessions  http://127.0.0.1:{port}/sessions/v1/\n\
          Admin     http://{admin}/v1/status\n\
          Data      {data_dir}\n\
          Try it    curl -i -X POST -d hello http://127.0.0.1:{port}/sessions/v1/greeting && curl -i http://127.0.0.1:{port}/sessions/v1/greeting\n\
          Stop it   Ctrl-C; a second start goes on with the same data",
         admin = config.admin_listen,
-    ));
-    telemetry::start(&config.telemetry)?;
-    run(config)
-}
-
-fn run(config: Config) -> anyhow::Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
-    let stop = CancellationToken::new();
-    runtime.block_on(async {
-        stop_on_signal(stop.clone())?;
-        node::run(config, stop).await
+    );
+    let log = telemetry::start(&config.telemetry)?;
+    run(config, &log, AtHangUp::Stop, move || {
+        // Nobody reads standard output: that is no reason to stop.
+        let _gone = say(&hints);
     })
 }
 
+/// What SIGHUP means: to a service "read your file again", to a program in a terminal that the terminal is gone.
+enum AtHangUp {
+    Reload(PathBuf, Log),
+    Stop,
+}
+
+fn run(config: Config, log: &Log, at_hang_up: AtHangUp, listening: impl FnOnce()) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let stop = CancellationToken::new();
+    let outcome = runtime.block_on(async {
+        obey_signals(at_hang_up, stop.clone())?;
+        node::run(config, listening, stop).await
+    });
+    outcome.inspect_err(|error| log.fatal(&format!("{error:#}")))
+}
+
 /// The first SIGTERM or SIGINT stops in order, the second at once.
-fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
+fn obey_signals(at_hang_up: AtHangUp, stop: CancellationToken) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let mut hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     tokio::spawn(async move {
         let mut asked = 0;
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = hang_up.recv() => if let AtHangUp::Reload(file, log) = &at_hang_up {
+                    reload(file, log);
+                    continue;
+                },
             }
             asked += 1;
             if asked == 2 {
@@ -82,4 +94,27 @@ fn stop_on_signal(stop: CancellationToken) -> anyhow::Result<()> {
         }
     });
     Ok(())
+}
+
+/// Reads the file again and takes over what can change while the program runs: the level of the log.
+fn reload(file: &Path, log: &Log) {
+    let level = read(file).and_then(|config| {
+        let level = config.telemetry.log_level;
+        log.set_level(level).map(|()| level)
+    });
+    match level {
+        Ok(level) => tracing::info!("Read {} again: the log level is {level:?}", file.display()),
+        Err(error) => tracing::error!("Nothing was changed: {error:#}"),
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<Config> {
+    let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    usable(file, config::parse(&text).config)
+}
+
+fn usable(file: &Path, config: Result<Config, Vec<Problem>>) -> anyhow::Result<Config> {
+    config.map_err(|problems| {
+        anyhow!("{} cannot be used:\n{}", file.display(), config::report(&problems).trim_end())
+    })
 }

@@ -10,12 +10,12 @@ use super::{
 /// What requests may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections of the data listener at a time, 1 to 1,000,000. Default 10000. Too low turns clients away; too high
-    /// runs out of file descriptors or memory.
+    /// Connections of each listener at a time, 1 to 1,000,000. Default 10000. More wait in the listener's backlog. Too
+    /// low keeps clients waiting there; too high runs out of file descriptors or memory.
     pub max_connections: u32,
-    /// How long a request may take, from its head to its answer; 10 to 600,000 ms. Default 2500. Must stay below the
-    /// clients' own timeout (MediaWiki: 3000), or they give up before they read the answer; too low fails requests
-    /// that a slow disk or a far data centre would have answered.
+    /// How long a write or a delete may take once its body is there, which has 5 s of its own; 10 to 600,000 ms.
+    /// Default 2500. Must stay below the clients' own timeout (MediaWiki: 3000), or they give up before they read the
+    /// answer; too low fails requests that a slow disk or a far data centre would have answered.
     pub request_timeout: Duration,
     /// The longest session key, in bytes after percent decoding, 16 to 16,384. Default 1024. Too low refuses clients
     /// with long keys; too high lets strangers fill memory with paths.

@@ -13,8 +13,9 @@ use super::{
 pub enum LogConfig {
     /// One on this machine's disk, below the data folder: one process, no broker.
     Embedded {
-        /// Partitions of each topic, 1 to 1024. Default 4. Fixed for a topic's life. Too low leaves cores idle during a
-        /// rebuild; too high makes small syncs.
+        /// Partitions of each topic, 1 to 1024. Default 4. Fixed for a topic's life: under another number the node does
+        /// not start. Too low makes writes wait for each other while their records are signed; too high makes small
+        /// batches, and each start appends a heartbeat to every partition.
         partitions: PartitionCount,
     },
 }

@@ -36,7 +36,7 @@ mod ttl;
 mod dev;
 mod kask;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use schemas::{Dc, StoreName};
 
@@ -68,8 +68,9 @@ pub struct Config {
     pub dc: Dc,
     /// The folder of logs, views and secrets. Default `/var/lib/solera`.
     pub data_dir: PathBuf,
-    /// Memory for caches, memtables and queues, in MiB; 64 to 1,048,576. Default 320. Too low reads from disk what
-    /// could come from memory; too high lets the system end the process.
+    /// Memory for the caches (half) and memtables (a quarter) of all views and for the bodies of writes (a quarter), in
+    /// MiB; 64 to 1,048,576. Default 320. The queues and buffers of the logs come on top. Too low reads from disk what
+    /// could come from memory, and refuses writes that come together; too high lets the system end the process.
     pub memory_mb: u32,
     /// The log that is the source of truth.
     pub log: LogConfig,
@@ -77,12 +78,12 @@ pub struct Config {
     pub secrets: SecretsConfig,
     /// What requests may take.
     pub limits: Limits,
-    /// How long a read waits for the log before it serves what was applied last; 0 to 600,000 ms. Default 2000, or
-    /// four fifths of a shorter request timeout. Always below the request timeout. Too low serves old sessions after
-    /// a hiccup; too high keeps clients waiting during an outage.
+    /// How long a read of `read_consistency: dc` waits for the view to catch up with the log before it is answered 503;
+    /// 0 to 600,000 ms. Default 2000, or four fifths of the request timeout if that is less. Always below the request
+    /// timeout. Too low fails reads after a hiccup; too high keeps clients waiting during an outage.
     pub read_patience: Duration,
-    /// The stores by name: at least one.
-    pub stores: BTreeMap<StoreName, StoreConfig>,
+    /// The stores by name: at least one. First the one that the top-level `base_uri` names, then in file order.
+    pub stores: Vec<(StoreName, StoreConfig)>,
 }
 
 /// What a text said.

@@ -25,13 +25,13 @@ pub struct StoreConfig {
     /// The life of a session whose request names none, in seconds; 0 in a file is never. Default 86400. Too low logs
     /// people out (MediaWiki's `$wgObjectCacheSessionExpiry` must be the same); too high keeps dead sessions on disk.
     pub default_ttl: SessionTtl,
-    /// The longest life that a request may ask for, in seconds. Default and lower bound: `default_ttl`. Log and
-    /// tombstones are kept for this long and a day, so too high costs disk.
+    /// The longest life that a request may ask for, in seconds. Default and lower bound: `default_ttl`. Tombstones, and
+    /// what is left of expired sessions, stay in the view for this long and a day, so too high costs disk.
     pub max_ttl: SessionTtl,
-    /// Which writes a read is sure to see. Default `node` with the embedded log.
+    /// Which writes a read is sure to see. Default `node`, which is enough with the embedded log.
     pub read_consistency: ReadConsistency,
-    /// The longest value that is accepted, in bytes. Default 1 MiB. Too low refuses big sessions with 413; too high
-    /// lets a few requests take the memory of the node.
+    /// The longest value that is accepted, in bytes, 1 to 16,646,144. Default 1 MiB. Too low refuses big sessions with
+    /// 413; too high lets a few requests take the room of all bodies.
     pub max_value_bytes: usize,
 }
 

@@ -1,7 +1,5 @@
 //! All stores together: what they must not have in common, and what Kask's keys have to do with them.
 
-use std::collections::BTreeMap;
-
 use schemas::{SessionTtl, StoreName};
 
 use super::{
@@ -19,25 +17,30 @@ pub(super) const ONLY: &str = "sessions";
 const KASK_BASE_URI: &str = "/v1/";
 
 /// Reads `stores`, or makes one store of Kask's keys `base_uri` and `default_ttl`.
-pub(super) fn read(top: &mut Section<'_>) -> Read<BTreeMap<StoreName, StoreConfig>> {
+pub(super) fn read(top: &mut Section<'_>) -> Read<Vec<(StoreName, StoreConfig)>> {
     let base_uri = top.optional("base_uri", base_uri);
     let default_ttl = top.optional("default_ttl", ttl);
     let mut taken = Vec::new();
     let Some(drafts) = top.optional("stores", named(section(|store| Ok(draft(store, &mut taken)))))? else {
         return Ok(only(base_uri?, default_ttl?));
     };
+    let named = base_uri.clone().ok().flatten();
     agree(top, &drafts, base_uri, default_ttl)?;
-    drafts.into_iter().map(|(name, draft)| Ok((name, draft.finish()?))).collect()
+    let stores = drafts.into_iter().map(|(name, draft)| Ok((name, draft.finish()?)));
+    let mut stores = stores.collect::<Read<Vec<_>>>()?;
+    // The sort is stable: the others stay in file order.
+    stores.sort_by_key(|(_, store)| named.as_ref() != Some(&store.base_uri));
+    Ok(stores)
 }
 
 /// The one store of a file without `stores`.
 pub(super) fn only(
     base_uri: Option<BaseUri>,
     default_ttl: Option<SessionTtl>,
-) -> BTreeMap<StoreName, StoreConfig> {
+) -> Vec<(StoreName, StoreConfig)> {
     let base_uri = base_uri.unwrap_or_else(|| KASK_BASE_URI.parse().expect("Kask's default is a base URI"));
     let store = StoreConfig::plain(base_uri, default_ttl.unwrap_or(SessionTtl::KASK));
-    BTreeMap::from([(ONLY.parse().expect("a store may have this name"), store)])
+    vec![(ONLY.parse().expect("a store may have this name"), store)]
 }
 
 fn draft(store: &mut Section<'_>, taken: &mut Vec<BaseUri>) -> Draft {

@@ -10,8 +10,8 @@ use super::{
 pub struct Telemetry {
     /// `appname` in each log line. Default `solera`, or `kask` for a Kask file.
     pub service_name: String,
-    /// The least severe lines that are written. Default `info`. Too low floods the disk; too high hides the cause of
-    /// a failure.
+    /// The least severe lines that are written. Default `info`. SIGHUP takes over another one. Too low floods the disk;
+    /// too high hides the cause of a failure.
     pub log_level: LogLevel,
     /// Default `kask`.
     pub log_format: LogFormat,

@@ -168,7 +168,7 @@ async fn a_refused_write_leaves_its_number_to_the_next() {
     let bench = Bench::new(seen(None));
     bench.log.full.store(2, Ordering::SeqCst);
     assert!(matches!(bench.put().await, Err(WriteError::Overloaded)));
-    assert!(matches!(bench.delete().await, Err(DeleteError::Refused(_))));
+    assert!(matches!(bench.delete().await, Err(DeleteError::Overloaded(_))));
     bench.put().await.unwrap();
     bench.put().await.unwrap();
     let numbers: Vec<_> = bench.events().await.into_iter().map(|(_, number)| number).collect();

@@ -67,10 +67,10 @@ fn every_built_key_of_the_example_arrives() {
             max_key_bytes: 1024,
         },
         read_patience: Duration::from_millis(2000),
-        stores: BTreeMap::from([
+        stores: vec![
             ("sessions".parse().unwrap(), store("/sessions/v1/", ReadConsistency::Dc)),
             ("central".parse().unwrap(), store("/central/v1/", ReadConsistency::Node)),
-        ]),
+        ],
     };
     assert_eq!(read_well(&built()), expected);
 }

@@ -43,7 +43,7 @@ fn the_file_of_production_works_as_it_is() {
     assert_eq!(config.dc.as_str(), "default");
     assert_eq!(config.data_dir, PathBuf::from("/var/lib/solera"));
     assert_eq!(config.secrets, SecretsConfig::MadeInDataDir);
-    let [(name, store)] = &config.stores.iter().collect::<Vec<_>>()[..] else { panic!("one store") };
+    let [(name, store)] = &config.stores[..] else { panic!("one store") };
     assert_eq!((name.as_str(), store.base_uri.as_str()), ("sessions", "/sessions/v1/"));
     assert_eq!((store.default_ttl, store.max_ttl), (SessionTtl::KASK, SessionTtl::KASK));
 }

@@ -9,6 +9,17 @@ fn without_stores_there_is_one_under_the_keys_of_kask() {
 }
 
 #[test]
+fn stores_come_in_file_order_after_the_one_that_kasks_key_names() {
+    let names = |kasks_key: &str| {
+        let stores = "stores: { b: { base_uri: /b }, c: { base_uri: /c }, a: { base_uri: /a } }";
+        let config = read_well(&format!("{LEAST}{kasks_key}{stores}"));
+        config.stores.iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>().concat()
+    };
+    assert_eq!(names(""), "bca");
+    assert_eq!(names("base_uri: /a\n"), "abc");
+}
+
+#[test]
 fn a_store_has_defaults_for_all_but_its_path() {
     let config = read_well(&format!("{LEAST}stores: {{ anon: {{ base_uri: anon }} }}"));
     let expected = StoreConfig {
@@ -18,7 +29,7 @@ fn a_store_has_defaults_for_all_but_its_path() {
         read_consistency: ReadConsistency::Node,
         max_value_bytes: 1024 * 1024,
     };
-    assert_eq!(config.stores, BTreeMap::from([("anon".parse().unwrap(), expected)]));
+    assert_eq!(config.stores, vec![("anon".parse().unwrap(), expected)]);
     let line = "stores.a.base_uri: found nothing, needs a path (for example /sessions/v1/)";
     check_reports(&[("stores: { a: {} }", &[line])]);
 }
