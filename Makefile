@@ -1,7 +1,5 @@
 # The commands of this project. `make` alone says which there are.
 
-# One profile and one set of flags for everything, so that RocksDB's C++ is compiled once.
-CARGO_FLAGS := --profile ci --workspace --locked
 PORT ?= 8081
 DATA_DIR ?= solera-data
 

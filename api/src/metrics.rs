@@ -67,7 +67,8 @@ impl Metrics {
     }
 
     fn observe(&self, counted: &Counted<'_>) {
-        let code = counted.answered.as_ref().map_or(HUNG_UP, StatusCode::as_str);
+        let unanswered = if std::thread::panicking() { PANICKED } else { HUNG_UP };
+        let code = counted.answered.as_ref().map_or(unanswered, StatusCode::as_str);
         let labels = [code, counted.method];
         self.requests.with_label_values(&labels).inc();
         self.durations.with_label_values(&labels).observe(counted.began.elapsed().as_secs_f64());
@@ -76,6 +77,9 @@ impl Metrics {
 
 /// nginx's number for a client that did not wait for its answer. What it asked for may have been done.
 const HUNG_UP: &str = "499";
+
+/// What the connection answers after a panic of the handler.
+const PANICKED: &str = "500";
 
 /// A request that is counted when this is dropped: with the status that was answered, or as one that hung up.
 #[must_use = "dropped at once, it counts a client that hung up"]

@@ -89,16 +89,35 @@ impl LogClock {
     /// A record of the log that was applied. Before [`anchor`](Self::anchor) it is history: it says nothing about now.
     pub fn observe_append(&self, append_time: Timestamp) {
         let mut state = self.lock();
-        if state.anchor.is_some() {
-            state.take(append_time, self.clock.monotonic());
-        } else {
-            state.newest_append = state.newest_append.max(append_time);
+        let monotonic = self.clock.monotonic();
+        if let Some(expected) = state.log_time(monotonic) {
+            state.hold_after_jump(expected, append_time, monotonic);
+            // It may have taken its time to come here: it moves the log's time on, never back.
+            if expected < append_time {
+                state.anchor = Some((append_time, monotonic));
+            }
         }
+        state.newest_append = state.newest_append.max(append_time);
     }
 
-    /// A record that this process appended just now: the log's time is known from here on.
-    pub fn anchor(&self, append_time: Timestamp) {
-        self.lock().take(append_time, self.clock.monotonic());
+    /// A record that this process appended first: the log's time is known from here on. `known` is the newest append
+    /// time from before it was sent; what a follower has learned since may be of this very record.
+    pub fn anchor(&self, append_time: Timestamp, known: Timestamp) {
+        let mut state = self.lock();
+        if state.anchor.is_none() {
+            state.hold_after_jump(known, append_time, self.clock.monotonic());
+        }
+        state.heard(append_time, self.clock.monotonic());
+    }
+
+    /// A record that this process appended just now.
+    pub fn heard(&self, append_time: Timestamp) {
+        let mut state = self.lock();
+        let monotonic = self.clock.monotonic();
+        if let Some(expected) = state.log_time(monotonic) {
+            state.hold_after_jump(expected, append_time, monotonic);
+        }
+        state.heard(append_time, monotonic);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -119,12 +138,14 @@ impl State {
         }
     }
 
-    fn take(&mut self, append_time: Timestamp, monotonic: Duration) {
+    fn hold_after_jump(&mut self, expected: Timestamp, append_time: Timestamp, monotonic: Duration) {
         // A log that was never written to has no past to be ahead of.
-        let expected = self.log_time(monotonic).unwrap_or(self.newest_append);
         if expected != Timestamp::EPOCH && expected.saturating_add(SUSPICIOUS_JUMP) < append_time {
             self.destruction_held_until = Some(monotonic + SUSPICIOUS_JUMP);
         }
+    }
+
+    fn heard(&mut self, append_time: Timestamp, monotonic: Duration) {
         if self.anchor.is_none_or(|(newest, _)| newest <= append_time) {
             self.anchor = Some((append_time, monotonic));
         }
@@ -154,7 +175,7 @@ mod tests {
     #[test]
     fn a_wall_clock_far_from_the_logs_is_clamped() {
         let (manual, clock) = clocks(Timestamp::EPOCH);
-        clock.anchor(start());
+        clock.anchor(start(), clock.newest_append());
         for (wall, expected) in [
             (start().saturating_add(DAY), start().saturating_add(CLOCK_DRIFT_MAX)),
             (start().saturating_sub(DAY), start().saturating_sub(CLOCK_DRIFT_MAX)),
@@ -168,10 +189,32 @@ mod tests {
     #[test]
     fn the_log_time_goes_on_with_the_monotonic_clock() {
         let (manual, clock) = clocks(Timestamp::EPOCH);
-        clock.anchor(start());
+        clock.anchor(start(), clock.newest_append());
         manual.advance(HOUR);
         manual.step_to(start());
         assert_eq!(clock.now(), start().saturating_add(HOUR).saturating_sub(CLOCK_DRIFT_MAX));
+    }
+
+    #[test]
+    fn a_record_that_comes_late_does_not_set_the_logs_time_back() {
+        let (manual, clock) = clocks(Timestamp::EPOCH);
+        clock.anchor(start(), Timestamp::EPOCH);
+        manual.advance(HOUR);
+        clock.observe_append(start().saturating_add(HOUR / 2));
+        manual.step_to(start());
+        assert_eq!(clock.now(), start().saturating_add(HOUR).saturating_sub(CLOCK_DRIFT_MAX));
+    }
+
+    #[test]
+    fn a_jump_is_seen_though_the_follower_was_quicker_than_the_answer() {
+        let (manual, clock) = clocks(start().saturating_sub(30 * DAY));
+        let known = clock.newest_append();
+        // The first record's own stamp, seen by the follower before its commit was answered.
+        clock.observe_append(start());
+        clock.anchor(start(), known);
+        assert_eq!(clock.gc_now(), Timestamp::EPOCH, "destruction is held");
+        manual.advance(DAY);
+        assert_ne!(clock.gc_now(), Timestamp::EPOCH);
     }
 
     #[test]
@@ -194,7 +237,7 @@ mod tests {
     #[test]
     fn a_fast_clock_destroys_nothing_early() {
         let (manual, clock) = clocks(Timestamp::EPOCH);
-        clock.anchor(start());
+        clock.anchor(start(), clock.newest_append());
         manual.step_to(start().saturating_add(10 * DAY));
         assert_eq!(clock.gc_now(), start());
         manual.step_to(start().saturating_sub(DAY));
@@ -207,7 +250,7 @@ mod tests {
         // At a start, and while running.
         for newest_append in [start().saturating_sub(2 * DAY), Timestamp::EPOCH] {
             let (manual, clock) = clocks(newest_append);
-            clock.anchor(start());
+            clock.anchor(start(), clock.newest_append());
             if newest_append == Timestamp::EPOCH {
                 assert_eq!(clock.gc_now(), start());
                 manual.step_to(ahead);

@@ -74,11 +74,6 @@ impl Cell {
         }
     }
 
-    /// Whether nothing that this cell shadows can still be in a log, by the log's own time.
-    pub fn may_be_dropped(&self, gc_now: Timestamp) -> bool {
-        droppable(self.retain_until, gc_now)
-    }
-
     /// The same cell without its contents, if they expired before `gc_now`.
     pub fn stripped(&self, gc_now: Timestamp) -> Option<Self> {
         match self.state {
@@ -184,10 +179,10 @@ mod tests {
     #[test]
     fn a_cell_is_kept_up_to_and_at_the_moment_it_is_retained_until() {
         let cell = Cell::of(event(6, false));
-        assert!(!cell.may_be_dropped(Timestamp::from_millis(1_000)));
-        assert!(cell.may_be_dropped(Timestamp::from_millis(1_001)));
+        assert!(!droppable(cell.retain_until, Timestamp::from_millis(1_000)));
+        assert!(droppable(cell.retain_until, Timestamp::from_millis(1_001)));
         let forever = Cell { retain_until: Until::Never, ..cell };
-        assert!(!forever.may_be_dropped(Timestamp::from_millis(u64::MAX)));
+        assert!(!droppable(forever.retain_until, Timestamp::from_millis(u64::MAX)));
     }
 
     #[test]

@@ -4,20 +4,17 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use eventlog::{Batch, EventLog, LogClock, ReadError};
 use futures::{StreamExt, stream};
-use schemas::{KeyId, MacKey, Topic, Version};
+use schemas::{KeyId, MacKey, Timestamp, Topic, Version};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Cell, Debts, Fence, Marks, Metrics, Source, View, ViewError, ViewWrite, fold, metrics::StoreMetrics,
+    Debts, Expired, Fence, Marks, Metrics, Source, View, ViewError, ViewWrite, fold, metrics::StoreMetrics,
     view::SavedLog,
 };
 
 /// How often the follower looks for contents that expired.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
-
-/// How many cells it looks at each time: about 1 MB of reads a second at 2 KB a session, which nobody notices.
-const SWEEP_CELLS: usize = 512;
 
 /// Follows the logs of one store and folds them into its view.
 ///
@@ -92,6 +89,7 @@ impl Apply {
     async fn run(mut self, stop: CancellationToken) -> Result<(), FollowError> {
         let saved = self.follower.view.saved()?;
         self.newest_version = saved.marks.newest_version;
+        self.show_debts();
         let mut batches = self.read_all(&saved.logs);
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -99,14 +97,14 @@ impl Apply {
             // Every branch is cancel-safe: a stream keeps a batch until it is taken.
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => return self.remember_clock(),
                 _ = sweep.tick() => self.sweep()?,
                 next = batches.next() => match next {
                     Some((log, Ok(batch))) => self.apply(&*log, batch)?,
                     Some((log, Err(source))) => {
                         return Err(FollowError::Log { topic: log.topic().clone(), source });
                     }
-                    None => return Ok(()),
+                    None => return self.remember_clock(),
                 },
             }
         }
@@ -155,7 +153,7 @@ impl Apply {
         debts.take(&write.debts);
         changes.newest_version.into_iter().for_each(observe);
         fence.publish(topic, partition, up_to);
-        self.counted.debts.set(i64::try_from(debts.count()).unwrap_or(i64::MAX));
+        self.show_debts();
         self.counted.applied.inc_by(count);
         self.counted.refused.inc_by(changes.refused.len() as u64);
         Ok(())
@@ -166,11 +164,12 @@ impl Apply {
         let Follower { view, clock, debts, .. } = &self.follower;
         // Not before this node's own readers have been told that it expired, either.
         let gc_now = clock.gc_now().min(clock.last_read_now());
-        let seen = view.scan(self.sweep_after, SWEEP_CELLS)?;
-        self.sweep_after = if seen.len() < SWEEP_CELLS { None } else { seen.last().map(|(key, _)| *key) };
-
-        let stripped = seen.iter().filter_map(|(key, cell)| Some((*key, cell.stripped(gc_now)?)));
-        let cells: BTreeMap<KeyId, Cell> = stripped.collect();
+        let mut cells = BTreeMap::new();
+        // Nothing to look for before the log's time is known, or while destruction is held.
+        if Timestamp::EPOCH < gc_now {
+            let Expired { stripped, next } = view.expired(self.sweep_after, gc_now)?;
+            (cells, self.sweep_after) = (stripped, next);
+        }
         let mut forgiven = BTreeMap::new();
         for (key, _) in debts.all() {
             // A cell that was dropped can matter to nobody: nothing is owed for it.
@@ -186,8 +185,18 @@ impl Apply {
                 ..ViewWrite::default()
             })?;
             debts.take(&forgiven);
+            self.show_debts();
         }
         Ok(())
+    }
+
+    fn show_debts(&self) {
+        self.counted.debts.set(i64::try_from(self.follower.debts.count()).unwrap_or(i64::MAX));
+    }
+
+    /// What readers were told since the last batch, for the next start.
+    fn remember_clock(&self) -> Result<(), FollowError> {
+        Ok(self.follower.view.write(&ViewWrite { marks: self.marks(), ..ViewWrite::default() })?)
     }
 
     fn marks(&self) -> Marks {

@@ -30,4 +30,4 @@ pub use fold::{Changes, DebtChange, Refusal, Source, fold};
 pub use follower::{FollowError, Follower};
 pub use metrics::Metrics;
 pub use reads::{Freshness, NotKnown, Reads};
-pub use view::{Marks, Saved, SavedLog, View, ViewError, ViewWrite};
+pub use view::{Expired, Marks, Saved, SavedLog, View, ViewError, ViewWrite};

@@ -7,9 +7,12 @@ use std::{
 };
 
 use eventlog::Incarnation;
-use schemas::{KeyId, Topic};
+use schemas::{KeyId, Timestamp, Topic};
 
-use crate::{Cell, Saved, SavedLog, View, ViewError, ViewWrite};
+use crate::{Cell, Expired, Saved, SavedLog, View, ViewError, ViewWrite};
+
+/// Cells that one look for expired contents sees.
+const EXPIRED_CELLS: usize = 512;
 
 /// Cells in a `BTreeMap`.
 #[derive(Debug, Default)]
@@ -59,6 +62,13 @@ impl View for MemoryView {
 
     fn saved(&self) -> Result<Saved, ViewError> {
         Ok(self.lock().saved.clone())
+    }
+
+    fn expired(&self, after: Option<KeyId>, gc_now: Timestamp) -> Result<Expired, ViewError> {
+        let seen = self.scan(after, EXPIRED_CELLS)?;
+        let next = if seen.len() < EXPIRED_CELLS { None } else { seen.last().map(|(key, _)| *key) };
+        let stripped = seen.into_iter().filter_map(|(key, cell)| Some((key, cell.stripped(gc_now)?)));
+        Ok(Expired { stripped: stripped.collect(), next })
     }
 
     fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError> {

@@ -38,11 +38,26 @@ pub trait View: fmt::Debug + Send + Sync + 'static {
     /// When the disk cannot be read.
     fn saved(&self) -> Result<Saved, ViewError>;
 
-    /// Up to `limit` cells after `after`, in the order of keys.
+    /// Looks through some cells after `after` for contents that ended before `gc_now`. Reads a bounded part.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    fn expired(&self, after: Option<KeyId>, gc_now: Timestamp) -> Result<Expired, ViewError>;
+
+    /// Up to `limit` cells after `after`, in the order of keys: to compare views.
     ///
     /// # Errors
     /// When the disk cannot be read.
     fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError>;
+}
+
+/// What a look for expired contents found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// The cells without their contents.
+    pub stripped: BTreeMap<KeyId, Cell>,
+    /// Where to go on; `None` when the last cell was looked at.
+    pub next: Option<KeyId>,
 }
 
 /// One atomic change of a view.
@@ -89,13 +104,16 @@ pub struct SavedLog {
     pub frontier: Frontier,
 }
 
-/// A view failed. It is of no use any more; a new one can be made from the logs.
+/// A view failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ViewError {
-    /// The storage's word.
+    /// The storage's word: no space, no rights, no file descriptors. The view itself may be in order.
     #[error("the view cannot be read or written: {0}")]
     Storage(Arc<str>),
-    /// What is stored is not what was written.
-    #[error("the view holds something that is not its own: {0}")]
-    Corrupt(Arc<str>),
+    /// What is stored is not what was written. A new view can be made from the logs.
+    #[error("the view is damaged: {0}")]
+    Damaged(Arc<str>),
+    /// It was made from other logs than these. A new view can be made from the logs.
+    #[error("the view is not of this log: {0}")]
+    Foreign(Arc<str>),
 }

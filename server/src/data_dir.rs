@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use api::Secret;
-use schemas::Dc;
+use schemas::{Dc, Topic};
 
 const FINGERPRINT_CONTEXT: &str = "solera 2026-11-21 index secret fingerprint v1";
 
@@ -77,6 +77,26 @@ impl DataDir {
         };
         write().with_context(|| format!("write {}", file.display()))
     }
+
+    /// Finds that every log here belongs to a store: one that was given another name would come up empty.
+    ///
+    /// # Errors
+    /// When there is another log.
+    pub(crate) fn refuse_strange_logs(&self, known: impl Iterator<Item = Topic>) -> anyhow::Result<()> {
+        let log = self.path.join("log");
+        let known: Vec<_> = known.map(|topic| topic.to_string()).collect();
+        for entry in fs::read_dir(&log).with_context(|| format!("list {}", log.display()))? {
+            let entry = entry.with_context(|| format!("list {}", log.display()))?;
+            let is_log = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_log && !known.iter().any(|topic| *topic == *entry.file_name().to_string_lossy()) {
+                bail!(
+                    "{} is the log of no store of this configuration: name its store as before, or move it elsewhere",
+                    entry.path().display()
+                );
+            }
+        }
+        Ok(())
+    }
 }
 
 fn stranger(found: &str, owner: &str, log: &Path) -> anyhow::Error {
@@ -120,6 +140,18 @@ mod tests {
         assert!(error.contains("another process works in"), "{error}");
         drop(first);
         DataDir::take(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn a_log_that_no_store_is_named_for_is_not_passed_over() {
+        let dir = TempDir::new().unwrap();
+        let data = DataDir::take(dir.path()).unwrap();
+        data.claim(&"eqiad".parse().unwrap(), &secret(1)).unwrap();
+        let topic = |store: &str| Topic { origin: "eqiad".parse().unwrap(), store: store.parse().unwrap() };
+        fs::create_dir(dir.path().join("log/eqiad.sessions")).unwrap();
+        data.refuse_strange_logs([topic("sessions"), topic("new")].into_iter()).unwrap();
+        let error = data.refuse_strange_logs([topic("renamed")].into_iter()).unwrap_err().to_string();
+        assert!(error.contains("log/eqiad.sessions is the log of no store"), "{error}");
     }
 
     #[test]

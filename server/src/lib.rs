@@ -14,6 +14,7 @@ pub mod store;
 
 mod build_info;
 mod data_dir;
+mod open_files;
 mod repair;
 mod secrets;
 mod telemetry;

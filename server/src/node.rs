@@ -14,12 +14,12 @@ use materializer::{
 };
 use prometheus::Registry;
 use rand::Rng;
-use schemas::{MacKey, StoreName, Topic, WriterId};
+use schemas::{MacKey, StoreName, Topic, WriterId, caps::CLOCK_DRIFT_MAX};
 use tokio::{
     net::TcpListener,
     runtime::Handle,
     sync::oneshot,
-    task::{JoinError, JoinSet},
+    task::{JoinError, JoinSet, spawn_blocking},
 };
 use tokio_util::sync::CancellationToken;
 use writer::Retention;
@@ -28,6 +28,7 @@ use crate::{
     build_info::BUILD,
     config::{Config, LogConfig, StoreConfig},
     data_dir::{self, DataDir},
+    open_files,
     secrets::{self, Secrets},
     store::{Parts, StoreNode},
     view_dir,
@@ -67,11 +68,13 @@ pub async fn run(config: Config, listening: impl FnOnce(), stop: CancellationTok
         .with_context(|| format!("listen on {admin_address} (admin)"))?;
 
     listening();
+    open_files::raise(config.limits.max_connections.into());
 
     // IMPORTANT: before the secrets, which only one process may make.
     let data_dir = DataDir::take(&config.data_dir)?;
     let secrets = secrets::load(&config.secrets, &config.data_dir)?;
     data_dir.claim(&config.dc, &secrets.index)?;
+    data_dir.refuse_strange_logs(config.stores.iter().map(|(store, _)| topic(&config, store)))?;
     if secrets.made {
         let dir = config.data_dir.join("secrets");
         tracing::warn!(
@@ -102,7 +105,14 @@ pub async fn run(config: Config, listening: impl FnOnce(), stop: CancellationTok
 
     let outcome = node.open_and_wait(&config, &secrets, &app, &registry, &stop).await;
     let stopped = tokio::time::timeout(STOP_PATIENCE, node.shut_down()).await;
-    stopped.unwrap_or_else(|_| Err(anyhow!("the node did not stop within {STOP_PATIENCE:?}"))).and(outcome)
+    let stopped = stopped.unwrap_or_else(|_| Err(anyhow!("the node did not stop within {STOP_PATIENCE:?}")));
+    // What came first is what a person must know; the rest follows from it.
+    outcome.inspect_err(|_| {
+        if let Err(also) = &stopped {
+            tracing::error!("And it did not stop in order: {also:#}");
+        }
+    })?;
+    stopped
 }
 
 /// A node at work.
@@ -156,6 +166,7 @@ impl Node {
                 self.open.push(open.clone_handles());
                 self.work.spawn(follow(follower, self.stop_working.clone())?);
                 self.work.spawn(watch_log(Arc::clone(&open.log)));
+                self.work.spawn(watch_view(Arc::clone(&open.view), self.stop_working.clone()));
                 self.bring_up(store_node, name, app, latch).await?;
             }
             Ok::<_, anyhow::Error>(())
@@ -168,6 +179,7 @@ impl Node {
         tokio::select! {
             () = stop.cancelled() => Ok(()),
             Some(ended) = self.work.join_next() => Err(self.failure(ended)),
+            Some(ended) = self.listeners.join_next() => Err(self.failure(ended.map(Ok))),
         }
     }
 
@@ -213,11 +225,18 @@ impl Node {
         self.stop_listening.cancel();
         while self.listeners.join_next().await.is_some() {}
         self.stop_working.cancel();
-        self.open.iter().for_each(|store| store.log.close());
+        // Both block on the disk, which may hang: not on the thread that counts the seconds.
+        let logs: Vec<_> = self.open.iter().map(|store| Arc::clone(&store.log)).collect();
+        spawn_blocking(move || logs.iter().for_each(|log| log.close())).await.context("close the logs")?;
         while self.work.join_next().await.is_some() {}
-        for OpenStore { name, view, .. } in &self.open {
-            view.flush().with_context(|| format!("flush the view of {name}"))?;
-        }
+        let views: Vec<_> =
+            self.open.iter().map(|store| (store.name.clone(), Arc::clone(&store.view))).collect();
+        let flush = move || {
+            views.iter().try_for_each(|(name, view)| {
+                view.flush().with_context(|| format!("flush the view of {name}"))
+            })
+        };
+        spawn_blocking(flush).await.context("flush the views")??;
         tracing::info!("Stopped");
         Ok(())
     }
@@ -236,12 +255,13 @@ impl OpenedParts {
     ) -> anyhow::Result<(Parts, OpenStore)> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let log = open_log(config, name, &clock)?;
-        let log_clock = Arc::new(LogClock::new(clock));
+        let log_clock = Arc::new(LogClock::new(Arc::clone(&clock)));
         let own = Arc::clone(&log) as Arc<dyn EventLog>;
         let dir = config.data_dir.join("view").join(name.as_str());
         let view = Arc::new(view_dir::open(&dir, memory, &log_clock, &[Arc::clone(&own)]).await?);
         let marks = view.saved()?.marks;
         log_clock.remember(marks.newest_append, marks.read_now);
+        warn_of_a_clock_that_was_ahead(name, marks.read_now.since(clock.wall()));
 
         let parts = Parts {
             own,
@@ -267,7 +287,7 @@ impl OpenStore {
 
 fn open_log(config: &Config, name: &StoreName, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<EmbeddedLog>> {
     let LogConfig::Embedded { partitions } = config.log;
-    let topic = Topic { origin: config.dc.clone(), store: name.clone() };
+    let topic = topic(config, name);
     let dir = config.data_dir.join("log").join(topic.to_string());
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     let parent = config.data_dir.join("log");
@@ -278,8 +298,23 @@ fn open_log(config: &Config, name: &StoreName, clock: &Arc<dyn Clock>) -> anyhow
     Ok(EmbeddedLog::open(&dir, options)?)
 }
 
+fn topic(config: &Config, store: &StoreName) -> Topic {
+    Topic { origin: config.dc.clone(), store: store.clone() }
+}
+
 fn retention(store: &StoreConfig) -> Retention {
     store.max_ttl.duration().map_or(Retention::Unlimited, |ttl_max| Retention::Expiring { ttl_max })
+}
+
+/// What readers were told never goes back, so this lasts until true time has caught up.
+fn warn_of_a_clock_that_was_ahead(store: &StoreName, by: Duration) {
+    if CLOCK_DRIFT_MAX < by {
+        tracing::warn!(
+            "Readers were told a time that is {} s ahead of this machine's clock, which ran ahead or was set back. \
+             Until it has caught up, sessions that are written to {store} live longer by that much",
+            by.as_secs()
+        );
+    }
 }
 
 /// The follower on a thread of its own, as a task that ends with it.
@@ -304,6 +339,19 @@ async fn watch_log(log: Arc<EmbeddedLog>) -> anyhow::Result<()> {
         // The log was closed in order.
         Err(_) => Ok(()),
     }
+}
+
+/// Ends when the view is known to be damaged, with what is: the next start makes it anew.
+async fn watch_view(view: Arc<SessionView>, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut damage = view.damage();
+    let Some(Ok(what)) = stop.run_until_cancelled(damage.wait_for(Option::is_some)).await else {
+        return Ok(());
+    };
+    let dir = view.dir().display();
+    Err(anyhow!(
+        "the view in {dir} is damaged; the next start makes it anew: {}",
+        what.as_deref().unwrap_or_default()
+    ))
 }
 
 fn app(

@@ -13,8 +13,14 @@ use materializer::{
     sessions::{SessionView, ViewMemory, ViewOptions},
 };
 
-/// Opens the view of a store. One that is damaged, or was made from other logs, gives way to an empty one: the logs
-/// give back everything that was in it.
+/// Where a damaged generation goes.
+const ASIDE: &str = "damaged";
+
+/// Opens the view of a store. One that is damaged is moved aside, for whoever wants to know why; one that was made from
+/// other logs is removed. An empty one takes its place: the logs give back everything that was in it.
+///
+/// # Errors
+/// When the log or the disk does not answer: then a view that may be in order is left alone.
 pub(crate) async fn open(
     dir: &Path,
     memory: &ViewMemory,
@@ -26,20 +32,49 @@ pub(crate) async fn open(
     let newest = generations.last().copied();
     if let Some(newest) = newest {
         match open_generation(dir, newest, memory, clock, logs).await? {
-            Ok(view) => return Ok(view),
-            Err(error) => tracing::warn!(
-                "The view in {} is of no use and is made again from the log: {error}",
-                generation_dir(dir, newest).display()
-            ),
+            Ok(view) => {
+                // A crash between making this one and removing the one before has left that behind.
+                return generations[..generations.len() - 1]
+                    .iter()
+                    .try_for_each(|&old| remove(&generation_dir(dir, old)))
+                    .map(|()| view);
+            }
+            Err(error @ ViewError::Storage(_)) => return Err(error.into()),
+            Err(error) => {
+                let place = generation_dir(dir, newest);
+                let place = place.display();
+                tracing::warn!("The view in {place} is of no use and is made again from the log: {error}");
+                if matches!(error, ViewError::Damaged(_)) {
+                    move_aside(dir, newest)?;
+                }
+            }
         }
     }
     let next = newest.map_or(1, |newest| newest + 1);
     let view = open_generation(dir, next, memory, clock, logs).await??;
     for old in generations {
-        let old = generation_dir(dir, old);
-        fs::remove_dir_all(&old).with_context(|| format!("remove {}", old.display()))?;
+        remove(&generation_dir(dir, old))?;
     }
     Ok(view)
+}
+
+/// Keeps one damaged generation, the last: it takes as much room as the view itself.
+fn move_aside(dir: &Path, generation: u64) -> anyhow::Result<()> {
+    let aside = dir.join(ASIDE);
+    remove(&aside)?;
+    let from = generation_dir(dir, generation);
+    fs::rename(&from, &aside).with_context(|| format!("move {} to {}", from.display(), aside.display()))?;
+    tracing::warn!("What was in {} is now in {}; it may be removed", from.display(), aside.display());
+    Ok(())
+}
+
+fn remove(dir: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The outer error is the log's, which a new view would meet too; the inner one is the view's own.
@@ -62,7 +97,7 @@ async fn open_generation(
         // A log that ends before the view's position lost records that the view has seen, or is another log.
         if saved.logs.get(log.topic()).is_some_and(|saved| !tail.is_at_least(&saved.frontier)) {
             let reason = format!("it has applied more of {} than the log holds", log.topic());
-            return Ok(Err(ViewError::Corrupt(reason.into())));
+            return Ok(Err(ViewError::Foreign(reason.into())));
         }
     }
     Ok(Ok(view))

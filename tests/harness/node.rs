@@ -315,6 +315,20 @@ impl Node {
         self.process.wait_for_exit().code()
     }
 
+    /// Starts the program again and does something over and over until it ends by itself; its exit status.
+    ///
+    /// # Panics
+    ///
+    /// When it does not end in time.
+    pub(crate) fn starts_and_ends_while(&mut self, mut work: impl FnMut(&Self)) -> Option<i32> {
+        self.start_again();
+        eventually("solera ends", EXIT_WITHIN, || {
+            work(self);
+            self.process.has_ended().then_some(())
+        });
+        self.process.wait_for_exit().code()
+    }
+
     /// The next start is without the line of shell.
     pub(crate) fn without_wrapper(mut self) -> Self {
         self.launch.wrapper = None;

@@ -3,11 +3,11 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use materializer::{
-    Cell, Saved, View, ViewError, ViewWrite,
+    Cell, Expired, Saved, View, ViewError, ViewWrite,
     memory::{Contents, MemoryView},
 };
 use rand::Rng;
-use schemas::KeyId;
+use schemas::{KeyId, Timestamp};
 
 use super::log::Chance;
 
@@ -62,6 +62,10 @@ impl View for CrashingView {
 
     fn saved(&self) -> Result<Saved, ViewError> {
         self.current.saved()
+    }
+
+    fn expired(&self, after: Option<KeyId>, gc_now: Timestamp) -> Result<Expired, ViewError> {
+        self.current.expired(after, gc_now)
     }
 
     fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError> {

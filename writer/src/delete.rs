@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 use schemas::{Dc, Headers, KeyId, Version};
 
-use crate::{Deadline, WriteError, Writer};
+use crate::{Deadline, Stored, WriteError, Writer};
 
 /// Which round of a delete a data centre is asked in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Round {
+pub(crate) enum Round {
     /// A newer cell is reported, not overwritten.
     First,
     /// The tombstone is above everything that was reported: it is appended without a look.
@@ -25,9 +25,9 @@ pub enum Round {
 
 /// What one data centre answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// The tombstone is durable and applied there.
-    Done,
+pub(crate) enum Answer {
+    /// The tombstone is durable and applied there: this is the proof.
+    Done(Stored),
     /// It holds something newer, and appended nothing.
     Newer(Version),
     /// Not confirmed.
@@ -36,7 +36,7 @@ pub enum Answer {
 
 /// Why a data centre did not confirm, and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoAnswer {
+pub(crate) enum NoAnswer {
     /// Nothing is stored there.
     Refused(Arc<str>),
     /// Nothing is stored there: too much is waiting.
@@ -55,7 +55,7 @@ pub struct DeletedEverywhere(());
 
 /// What the answers of a round amount to.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Conclusion {
+pub(crate) enum Conclusion {
     /// All done.
     Everywhere(DeletedEverywhere),
     /// Some data centre holds something newer: ask again, above this version.
@@ -108,14 +108,15 @@ impl Writer {
         deadline: Deadline,
     ) -> Result<DeletedEverywhere, DeleteError> {
         let version = self.next_version(None);
-        let answers = self.ask_every(key, version, Round::First, &headers, deadline).await;
-        let above = match conclude(Round::First, answers) {
+        let first = self.ask_every(key, version, Round::First, &headers, deadline).await;
+        let above = match conclude(Round::First, first.clone()) {
             Conclusion::Everywhere(proof) => return Ok(proof),
             Conclusion::Failed(error) => return Err(error),
             Conclusion::AskAgain { above } => above,
         };
         let version = self.next_version(Some(above));
-        match conclude(Round::Second, self.ask_every(key, version, Round::Second, &headers, deadline).await) {
+        let second = self.ask_every(key, version, Round::Second, &headers, deadline).await;
+        match conclude(Round::Second, remembering(&first, second)) {
             Conclusion::Everywhere(proof) => Ok(proof),
             Conclusion::Failed(error) => Err(error),
             Conclusion::AskAgain { .. } => unreachable!("the second round reports nothing newer"),
@@ -151,7 +152,7 @@ impl Writer {
             }
         }
         match self.append_tombstone(key, version, headers, deadline).await {
-            Ok(_) => Answer::Done,
+            Ok(stored) => Answer::Done(stored),
             Err(error) => Answer::None(error.into()),
         }
     }
@@ -161,20 +162,37 @@ impl Writer {
 ///
 /// # Panics
 /// When there is no answer at all, or the second round reports something newer: only a bug asks nobody, or looks again.
-pub fn conclude(round: Round, answers: Vec<(Dc, Answer)>) -> Conclusion {
+pub(crate) fn conclude(round: Round, answers: Vec<(Dc, Answer)>) -> Conclusion {
     assert!(!answers.is_empty(), "a delete asks at least its own data centre");
     let newest = answers.iter().filter_map(|(_, answer)| match answer {
         Answer::Newer(version) => Some(*version),
-        Answer::Done | Answer::None(_) => None,
+        Answer::Done(_) | Answer::None(_) => None,
     });
     if let Some(above) = newest.max() {
         assert_eq!(round, Round::First, "the second round appends without a look");
         return Conclusion::AskAgain { above };
     }
-    if answers.iter().all(|(_, answer)| *answer == Answer::Done) {
+    if answers.iter().all(|(_, answer)| matches!(answer, Answer::Done(_))) {
         return Conclusion::Everywhere(DeletedEverywhere(()));
     }
     Conclusion::Failed(weigh(answers))
+}
+
+/// The second round's answers, with what is known from the first: where something was or may have been stored then,
+/// "nothing is stored" is not true any more.
+fn remembering(first: &[(Dc, Answer)], second: Vec<(Dc, Answer)>) -> Vec<(Dc, Answer)> {
+    let before = |dc: &Dc| first.iter().find(|(of, _)| of == dc).map(|(_, answer)| answer);
+    let remember = |(dc, answer): (Dc, Answer)| {
+        let answer = match (answer, before(&dc)) {
+            (
+                Answer::None(NoAnswer::Refused(why) | NoAnswer::Overloaded(why)),
+                Some(Answer::Done(_) | Answer::None(NoAnswer::Stored(_) | NoAnswer::Unknown(_))),
+            ) => Answer::None(NoAnswer::Unknown(why)),
+            (answer, _) => answer,
+        };
+        (dc, answer)
+    };
+    second.into_iter().map(remember).collect()
 }
 
 /// The most that can be said when not everybody confirmed, and nobody has something newer.
@@ -184,7 +202,7 @@ fn weigh(answers: Vec<(Dc, Answer)>) -> DeleteError {
     for (dc, answer) in answers {
         match answer {
             Answer::None(no_answer) => failed.push((dc, no_answer)),
-            Answer::Done | Answer::Newer(_) => acknowledged.push(dc),
+            Answer::Done(_) | Answer::Newer(_) => acknowledged.push(dc),
         }
     }
     if !acknowledged.is_empty() {
@@ -242,7 +260,7 @@ mod tests {
     fn all_answers() -> Vec<Answer> {
         let why: Arc<str> = "why".into();
         vec![
-            Answer::Done,
+            Answer::Done(Stored::for_test(version(1))),
             Answer::Newer(version(5)),
             Answer::Newer(version(9)),
             Answer::None(NoAnswer::Refused(Arc::clone(&why))),
@@ -271,9 +289,40 @@ mod tests {
     #[test]
     fn only_a_complete_set_of_acknowledgements_is_a_proof() {
         for answers in combinations() {
-            let complete = answers.iter().all(|(_, answer)| *answer == Answer::Done);
+            let complete = answers.iter().all(|(_, answer)| matches!(answer, Answer::Done(_)));
             let conclusion = conclude(Round::First, answers.clone());
             assert_eq!(matches!(conclusion, Conclusion::Everywhere(_)), complete, "{answers:?}");
+        }
+    }
+
+    /// Every pair of rounds over two data centres.
+    #[test]
+    fn what_the_first_round_stored_is_not_forgotten_by_the_second() {
+        let two = || combinations().into_iter().filter(|answers| answers.len() == 2);
+        let asks_again =
+            |first: &Vec<_>| matches!(conclude(Round::First, first.clone()), Conclusion::AskAgain { .. });
+        let has_newer =
+            |answers: &Vec<(Dc, Answer)>| answers.iter().any(|(_, a)| matches!(a, Answer::Newer(_)));
+        for first in two().filter(asks_again) {
+            for second in two().filter(|second| !has_newer(second)) {
+                let complete = second.iter().all(|(_, answer)| matches!(answer, Answer::Done(_)));
+                let nothing_stored = |answers: &[(Dc, Answer)]| {
+                    answers.iter().all(|(_, answer)| {
+                        matches!(
+                            answer,
+                            Answer::Newer(_) | Answer::None(NoAnswer::Refused(_) | NoAnswer::Overloaded(_))
+                        )
+                    })
+                };
+                match conclude(Round::Second, remembering(&first, second.clone())) {
+                    Conclusion::Everywhere(_) => assert!(complete, "{first:?} {second:?}"),
+                    Conclusion::Failed(DeleteError::Refused(_) | DeleteError::Overloaded(_)) => {
+                        assert!(nothing_stored(&first) && nothing_stored(&second), "{first:?} {second:?}");
+                    }
+                    Conclusion::Failed(_) => assert!(!complete, "{first:?} {second:?}"),
+                    Conclusion::AskAgain { .. } => panic!("there is no third round"),
+                }
+            }
         }
     }
 
@@ -295,7 +344,7 @@ mod tests {
     fn refused_means_that_nobody_stored_anything_and_partial_names_everybody() {
         for answers in combinations() {
             let Conclusion::Failed(error) = conclude(Round::First, answers.clone()) else { continue };
-            let done = answers.iter().filter(|(_, answer)| *answer == Answer::Done).count();
+            let done = answers.iter().filter(|(_, answer)| matches!(answer, Answer::Done(_))).count();
             let overloaded = |(_, a): &(Dc, Answer)| matches!(a, Answer::None(NoAnswer::Overloaded(_)));
             let refused =
                 |a: &(Dc, Answer)| overloaded(a) || matches!(a.1, Answer::None(NoAnswer::Refused(_)));

@@ -15,9 +15,7 @@ mod retention;
 mod versions;
 mod write;
 
-pub use delete::{
-    Answer, Conclusion, DeleteError, DeletedEverywhere, NoAnswer, Round, Unconfirmed, conclude,
-};
+pub use delete::{DeleteError, DeletedEverywhere, Unconfirmed};
 pub use local_view::{FenceFailed, LocalView, LookFailed};
 pub use retention::Retention;
 pub use versions::Versions;

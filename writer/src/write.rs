@@ -86,6 +86,12 @@ enum Choice {
 }
 
 impl Stored {
+    /// What only an append makes, elsewhere.
+    #[cfg(test)]
+    pub(crate) const fn for_test(version: Version) -> Self {
+        Self { version }
+    }
+
     /// The version of the stored event.
     pub const fn version(&self) -> Version {
         self.version
@@ -133,13 +139,14 @@ impl Writer {
     /// # Errors
     /// When the log does not take it.
     pub async fn announce(&self) -> Result<(), WriteError> {
+        let known = self.clock.newest_append();
         let appends = self.log.partitions().all().map(|partition| async move {
             let record = Record::of_heartbeat(self.versions.writer(), &Heartbeat::default());
             let record = self.mac.sign(self.log.topic(), partition, record);
             Ok::<_, WriteError>(self.log.enqueue(partition, record)?.await?)
         });
         for Appended { append_time, .. } in try_join_all(appends).await? {
-            self.clock.anchor(append_time);
+            self.clock.anchor(append_time, known);
         }
         Ok(())
     }
@@ -208,8 +215,9 @@ impl Writer {
         let (version, commit) = self.enqueue(key.partition(self.log.partitions()), choice, event)?;
         // The append runs to its end whether or not somebody still waits for it.
         let appended = tokio::time::timeout(deadline.left(), commit).await;
-        let Appended { position, .. } =
+        let Appended { position, append_time } =
             appended.map_err(|_| WriteError::Unknown("the log did not answer in time".into()))??;
+        self.clock.heard(append_time);
         let applied = self.view.applied(position, deadline.left()).await;
         applied.map_err(|failed| WriteError::NotVisible(failed.to_string().into()))?;
         Ok(Stored { version })

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! While one sync runs, the next batch gathers: nobody waits to make a batch larger. A failed sync poisons the log for
-//! good, since the kernel may have dropped the pages ("fsyncgate"): what was waiting is of unknown outcome, nothing is
-//! taken any more, and the node has to stop and read the log again.
+//! good, since the kernel may have dropped the pages ("fsyncgate"): what was in the batch is of unknown outcome, what
+//! waited behind it is refused, nothing is taken any more, and the node has to stop and read the log again.
 
 mod keys;
 mod queue;
@@ -22,7 +22,7 @@ use std::{
 };
 
 use futures::{future::BoxFuture, stream::BoxStream};
-use rocksdb::{DB, DBRecoveryMode, Options, WriteOptions};
+use rocksdb::{BlockBasedOptions, Cache, DB, DBRecoveryMode, Options, WriteOptions};
 use schemas::{Offset, Partition, PartitionCount, Record, Topic};
 use tokio::sync::watch;
 
@@ -34,6 +34,15 @@ const FORMAT: &[u8] = b"solera embedded log 1";
 
 /// Memory for records that are in RocksDB's own write-ahead log but not yet in its sorted files.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024 * 1024;
+
+/// For the reads of a start or a rebuild; what was just appended is read from the write buffer.
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Records are read in order, many at a time.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// Per log, of the process's file descriptors.
+const OPEN_FILES_MAX: i32 = 128;
 
 /// A log in a directory of its own. One process may have it open.
 pub struct EmbeddedLog {
@@ -205,6 +214,13 @@ fn db_options() -> Options {
     // A torn last batch was never answered and may go; a hole in the middle would be lost sessions, and must not pass.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_compression_type(rocksdb::DBCompressionType::None);
+    // The log grows, its memory must not: indexes of files live in a small cache, and few files are open.
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&Cache::new_lru_cache(CACHE_BYTES));
+    table.set_block_size(BLOCK_BYTES);
+    table.set_cache_index_and_filter_blocks(true);
+    options.set_block_based_table_factory(&table);
+    options.set_max_open_files(OPEN_FILES_MAX);
     options.set_keep_log_file_num(4);
     options.set_stats_dump_period_sec(0);
     options

@@ -82,6 +82,19 @@ async fn a_closed_log_takes_nothing_and_has_written_what_it_took() {
     assert!(matches!(log.enqueue(Partition(0), record()), Err(EnqueueError::Closed(_))));
 }
 
+/// kill -9 keeps what the kernel has: only the counter of RocksDB tells that a sync was asked for.
+#[test]
+fn a_batch_is_synced_before_it_is_answered() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = db_options();
+    options.enable_statistics();
+    let db = DB::open(&options, dir.path()).unwrap();
+    let syncs = || options.get_ticker_count(rocksdb::statistics::Ticker::WalFileSynced);
+    let before = syncs();
+    db.put_opt(b"k", b"v", &synced()).unwrap();
+    assert_eq!(syncs(), before + 1);
+}
+
 #[tokio::test]
 async fn a_failed_write_poisons_the_log() {
     let subject = Embedded::new();

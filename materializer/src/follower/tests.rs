@@ -2,6 +2,7 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use eventlog::{Clock, Incarnation, ManualClock, memory::MemoryLog};
+use futures::FutureExt;
 use prometheus::Registry;
 use schemas::{
     Change, Event, Headers, Hlc, Offset, Partition, PartitionCount, Position, Record, Sealed, Sequence,
@@ -9,7 +10,7 @@ use schemas::{
 };
 
 use super::*;
-use crate::{State, memory::MemoryView};
+use crate::{Cell, Saved, State, memory::MemoryView};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -151,7 +152,7 @@ async fn contents_are_stripped_once_the_logs_time_has_passed_their_end() {
     let (_follower, _stop) = bench.start();
     bench.applied(bench.append(&set(1, 1, at(5_000)))).await;
     bench.applied(bench.append(&set(2, 2, Until::Never))).await;
-    bench.clock.anchor(Timestamp::from_millis(1_000));
+    bench.clock.anchor(Timestamp::from_millis(1_000), Timestamp::EPOCH);
 
     // The machine's own clock runs ahead; the log's does not.
     bench.machine.step_to(Timestamp::from_millis(60_000));
@@ -165,6 +166,86 @@ async fn contents_are_stripped_once_the_logs_time_has_passed_their_end() {
     assert_eq!(bench.state(1), Some(State::Stripped { expires_at: at(5_000) }));
     assert_eq!(bench.view.version(&key(1)).unwrap(), Some(version(1)));
     assert!(matches!(bench.state(2), Some(State::Live { .. })));
+}
+
+/// What a start must not forget: versions, the log's time, what readers were told, and what is owed.
+#[tokio::test(start_paused = true)]
+async fn a_stop_leaves_the_clocks_marks_and_the_debts_in_the_view() {
+    let bench = Bench::new();
+    let (follower, stop) = bench.start();
+    bench.append(&set(1, 9, Until::Never));
+    bench.applied(bench.append(&set(1, 4, Until::Never))).await;
+    bench.clock.anchor(Timestamp::from_millis(1_000), Timestamp::EPOCH);
+    // Told to a reader after the last batch.
+    bench.machine.step_to(Timestamp::from_millis(3_000));
+    let told = bench.clock.read_now();
+    stop.cancel();
+    follower.await.unwrap().unwrap();
+
+    let saved = bench.view.saved().unwrap();
+    assert_eq!(saved.marks.newest_version, Some(version(9)));
+    assert_eq!(saved.marks.newest_append, Timestamp::from_millis(1_000));
+    assert_eq!(saved.marks.read_now, told);
+    assert_eq!(saved.debts.keys().collect::<Vec<_>>(), [&key(1)]);
+}
+
+/// IMPORTANT in the code: whoever waits at the fence reads the view next.
+#[tokio::test(start_paused = true)]
+async fn the_fence_moves_after_the_view_was_written() {
+    #[derive(Debug)]
+    struct Watching(MemoryView, Arc<Fence>);
+    impl View for Watching {
+        fn get(&self, key: &KeyId) -> Result<Option<Cell>, ViewError> {
+            self.0.get(key)
+        }
+        fn version(&self, key: &KeyId) -> Result<Option<Version>, ViewError> {
+            self.0.version(key)
+        }
+        fn write(&self, write: &ViewWrite) -> Result<(), ViewError> {
+            for (topic, partition, up_to) in &write.positions {
+                let last = Position { partition: *partition, offset: Offset(up_to.0 - 1) };
+                let passed = self.1.wait_for(topic, last, Duration::ZERO).now_or_never();
+                assert_ne!(passed, Some(Ok(())), "the fence has moved already");
+            }
+            self.0.write(write)
+        }
+        fn saved(&self) -> Result<Saved, ViewError> {
+            self.0.saved()
+        }
+        fn expired(&self, after: Option<KeyId>, gc_now: Timestamp) -> Result<Expired, ViewError> {
+            self.0.expired(after, gc_now)
+        }
+        fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError> {
+            self.0.scan(after, limit)
+        }
+    }
+    let bench = Bench::new();
+    let view = Arc::new(Watching(MemoryView::from_contents(bench.view.contents()), Arc::clone(&bench.fence)));
+    let follower = Follower { view, ..bench.follower() };
+    let _follower = tokio::spawn(follower.run(CancellationToken::new()));
+    bench.applied(bench.append(&set(1, 1, Until::Never))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_expired_session_is_stripped_in_the_end_however_many_there_are() {
+    let bench = Bench::new();
+    let (_follower, _stop) = bench.start();
+    let many = 1_500_u64;
+    let mut last = None;
+    for n in 0..many {
+        let mut event = set(1, 1 + n, at(2_000));
+        event.key = KeyId::from_bytes(std::array::from_fn(|at| n.to_le_bytes()[at % 8]));
+        last = Some(bench.append(&event));
+    }
+    bench.applied(last.unwrap()).await;
+    bench.clock.anchor(Timestamp::from_millis(1_000), Timestamp::EPOCH);
+    bench.machine.step_to(Timestamp::from_millis(3_000));
+    bench.applied(bench.append(&set(255, 9_999, Until::Never))).await;
+    bench.clock.read_now();
+    tokio::time::sleep(6 * SWEEP_EVERY).await;
+    let contents = bench.view.contents();
+    let live = contents.cells.values().filter(|cell| matches!(cell.state, State::Live { .. })).count();
+    assert_eq!(live, 1, "of {}", contents.cells.len());
 }
 
 #[tokio::test(start_paused = true)]

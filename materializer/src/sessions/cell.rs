@@ -56,6 +56,27 @@ pub(super) fn decode(mut bytes: Bytes) -> Option<Cell> {
     Some(Cell { version, retain_until, headers, state })
 }
 
+/// The cell without its contents, if they ended before `gc_now`; the contents are not copied. The outer `None` when the
+/// bytes are not a cell.
+pub(super) fn decode_stripped(bytes: &[u8], gc_now: Timestamp) -> Option<Option<Cell>> {
+    if *bytes.first()? != LIVE {
+        return Some(None);
+    }
+    let (expires_at, rest) = bytes.get(FIXED_BYTES..)?.split_first_chunk::<8>()?;
+    let Until::At(end) = decode_until(expires_at)? else { return Some(None) };
+    if gc_now <= end {
+        return Some(None);
+    }
+    let (headers_len, rest) = rest.split_first_chunk::<2>()?;
+    let headers = rest.get(..usize::from(u16::from_be_bytes(*headers_len)))?;
+    Some(Some(Cell {
+        version: decode_version(bytes)?,
+        retain_until: decode_retain_until(bytes)?,
+        headers: Headers::from_bytes(Bytes::copy_from_slice(headers)).ok()?,
+        state: State::Stripped { expires_at: Until::At(end) },
+    }))
+}
+
 /// The version alone, without looking at the rest.
 pub(super) fn decode_version(bytes: &[u8]) -> Option<Version> {
     let version = bytes.get(VERSION_AT..FIXED_BYTES)?;

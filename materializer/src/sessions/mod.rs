@@ -11,27 +11,35 @@ mod memory;
 mod options;
 
 use std::{
-    fmt,
+    fmt, fs,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use bytes::Bytes;
 use eventlog::{Incarnation, LogClock};
-use rocksdb::{DB, Direction, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{DB, Direction, ErrorKind, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
 use schemas::{KeyId, Offset, Timestamp, Topic, Version};
+use tokio::sync::watch;
 
 pub use self::memory::ViewMemory;
-use crate::{Cell, Marks, Saved, SavedLog, View, ViewError, ViewWrite};
+use crate::{Cell, Expired, Marks, Saved, SavedLog, View, ViewError, ViewWrite};
 
 /// The on-disk format of a view's directory.
 const FORMAT: &[u8] = b"solera view 1";
+
+/// How much of the view one look for expired contents reads: a megabyte a second is what nobody notices.
+const EXPIRED_BYTES: usize = 1024 * 1024;
+
+/// A file beside a view's own: the view is known to be damaged, and says in what.
+const DAMAGE: &str = "DAMAGED";
 
 /// Cells of one store, in RocksDB.
 pub struct SessionView {
     dir: PathBuf,
     db: DB,
     unlogged: WriteOptions,
+    damage: watch::Sender<Option<Arc<str>>>,
 }
 
 /// A key of the database and its value.
@@ -52,17 +60,22 @@ impl SessionView {
     /// Opens the view in `dir`, or makes an empty one.
     ///
     /// # Errors
-    /// When it is damaged, of another format, or made from other logs: then a new one must be made from the logs.
+    /// When it is damaged, of another format, or made from other logs: then a new one must be made from the logs. And
+    /// when the storage does not let us: then it may be in order.
     pub fn open(dir: &Path, options: ViewOptions<'_>) -> Result<Self, ViewError> {
         let ViewOptions { memory, clock, logs } = options;
-        let db = DB::open(&options::db_options(memory, clock), dir).map_err(storage)?;
+        if let Ok(why) = fs::read_to_string(dir.join(DAMAGE)) {
+            return Err(ViewError::Damaged(why.into()));
+        }
+        let db = DB::open(&options::db_options(memory, clock), dir).map_err(|error| failure(&error))?;
         let mut unlogged = WriteOptions::default();
         unlogged.disable_wal(true);
-        let view = Self { dir: dir.to_owned(), db, unlogged };
+        let view = Self { dir: dir.to_owned(), db, unlogged, damage: watch::Sender::new(None) };
         match view.get_raw(keys::FORMAT)? {
             Some(format) if format == FORMAT => view.check_logs(&logs)?,
             Some(other) => {
-                return Err(corrupt(format!("its format is {:?}", other.escape_ascii().to_string())));
+                let found = other.escape_ascii().to_string();
+                return Err(ViewError::Damaged(format!("its format is {found:?}").into()));
             }
             None => view.make(&logs)?,
         }
@@ -74,12 +87,17 @@ impl SessionView {
         &self.dir
     }
 
+    /// Holds what is damaged, once a read or a write has met it. The view must be made anew: the next start does.
+    pub fn damage(&self) -> watch::Receiver<Option<Arc<str>>> {
+        self.damage.subscribe()
+    }
+
     /// Writes what is in memory to disk, so that a start goes on from here instead of from the last flush.
     ///
     /// # Errors
     /// When the disk cannot be written.
     pub fn flush(&self) -> Result<(), ViewError> {
-        self.db.flush().map_err(storage)
+        self.db.flush().map_err(|error| self.failed(&error))
     }
 
     fn make(&self, logs: &[(Topic, Incarnation)]) -> Result<(), ViewError> {
@@ -88,7 +106,7 @@ impl SessionView {
         for (topic, incarnation) in logs {
             batch.put(keys::log(topic), incarnation.0.as_bytes());
         }
-        self.db.write_opt(batch, &self.unlogged).map_err(storage)
+        self.db.write_opt(batch, &self.unlogged).map_err(|error| self.failed(&error))
     }
 
     /// A position means nothing in another life of a log, nor in a log that the view does not know.
@@ -99,18 +117,34 @@ impl SessionView {
                 Some(saved) if saved.incarnation == *incarnation => {}
                 Some(saved) => {
                     let of = &saved.incarnation;
-                    return Err(corrupt(format!(
-                        "it was made from {topic} {of}, and the log is {incarnation}"
-                    )));
+                    let why = format!("it was made from {topic} {of}, and the log is {incarnation}");
+                    return Err(ViewError::Foreign(why.into()));
                 }
-                None => return Err(corrupt(format!("it was not made from {topic}"))),
+                None => return Err(ViewError::Foreign(format!("it was not made from {topic}").into())),
             }
         }
         Ok(())
     }
 
+    /// What to answer when RocksDB fails.
+    fn failed(&self, error: &rocksdb::Error) -> ViewError {
+        match failure(error) {
+            ViewError::Damaged(what) => self.damaged(what),
+            other => other,
+        }
+    }
+
+    /// Notes the damage for the next start, which has nothing else to know it by: a block is checked when it is read.
+    fn damaged(&self, what: impl Into<Arc<str>>) -> ViewError {
+        let what = what.into();
+        // A disk that cannot take this line is found wanting by the next start itself.
+        let _not_noted = fs::write(self.dir.join(DAMAGE), &*what);
+        self.damage.send_if_modified(|known| known.is_none() && known.replace(Arc::clone(&what)).is_none());
+        ViewError::Damaged(what)
+    }
+
     fn get_raw(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, ViewError> {
-        self.db.get(key).map_err(storage)
+        self.db.get(key).map_err(|error| self.failed(&error))
     }
 
     /// Everything under a tag, in order.
@@ -118,19 +152,21 @@ impl SessionView {
         let mut options = ReadOptions::default();
         options.set_iterate_upper_bound([tag + 1]);
         let found = self.db.iterator_opt(IteratorMode::From(&[tag], Direction::Forward), options);
-        found.map(|found| found.map_err(storage))
+        found.map(|found| found.map_err(|error| self.failed(&error)))
     }
 }
 
 impl View for SessionView {
     fn get(&self, key: &KeyId) -> Result<Option<Cell>, ViewError> {
         let Some(stored) = self.get_raw(keys::cell(key))? else { return Ok(None) };
-        cell::decode(Bytes::from(stored)).map(Some).ok_or_else(|| corrupt(format!("the cell of {key}")))
+        cell::decode(Bytes::from(stored)).map(Some).ok_or_else(|| self.damaged(format!("the cell of {key}")))
     }
 
     fn version(&self, key: &KeyId) -> Result<Option<Version>, ViewError> {
-        let Some(stored) = self.db.get_pinned(keys::cell(key)).map_err(storage)? else { return Ok(None) };
-        cell::decode_version(&stored).map(Some).ok_or_else(|| corrupt(format!("the cell of {key}")))
+        let Some(stored) = self.db.get_pinned(keys::cell(key)).map_err(|error| self.failed(&error))? else {
+            return Ok(None);
+        };
+        cell::decode_version(&stored).map(Some).ok_or_else(|| self.damaged(format!("the cell of {key}")))
     }
 
     fn write(&self, write: &ViewWrite) -> Result<(), ViewError> {
@@ -149,14 +185,14 @@ impl View for SessionView {
             batch.put(keys::position(topic, *partition), offset.0.to_be_bytes());
         }
         batch.put(keys::MARKS, encode_marks(marks));
-        self.db.write_opt(batch, &self.unlogged).map_err(storage)
+        self.db.write_opt(batch, &self.unlogged).map_err(|error| self.failed(&error))
     }
 
     fn saved(&self) -> Result<Saved, ViewError> {
         let mut saved = Saved::default();
         for found in self.scan_tag(keys::LOG_TAG) {
             let (key, incarnation) = found?;
-            let topic = keys::decode_log(&key).ok_or_else(|| corrupt("the name of a log".into()))?;
+            let topic = keys::decode_log(&key).ok_or_else(|| self.damaged("the name of a log"))?;
             let incarnation = String::from_utf8_lossy(&incarnation).as_ref().into();
             let log =
                 SavedLog { incarnation: Incarnation(incarnation), frontier: eventlog::Frontier::empty() };
@@ -165,20 +201,42 @@ impl View for SessionView {
         for found in self.scan_tag(keys::POSITION_TAG) {
             let (key, offset) = found?;
             let position = keys::decode_position(&key).zip(decode_u64(&offset));
-            let ((topic, partition), offset) = position.ok_or_else(|| corrupt("a position".into()))?;
-            let log = saved.logs.get_mut(&topic).ok_or_else(|| corrupt("a position in no log".into()))?;
+            let ((topic, partition), offset) = position.ok_or_else(|| self.damaged("a position"))?;
+            let log = saved.logs.get_mut(&topic).ok_or_else(|| self.damaged("a position in no log"))?;
             log.frontier.advance(partition, Offset(offset));
         }
         for found in self.scan_tag(keys::DEBT_TAG) {
             let (key, since) = found?;
             let debt = keys::decode_debt(&key).zip(decode_u64(&since));
-            let (key, since) = debt.ok_or_else(|| corrupt("a debt".into()))?;
+            let (key, since) = debt.ok_or_else(|| self.damaged("a debt"))?;
             saved.debts.insert(key, Timestamp::from_millis(since));
         }
         if let Some(marks) = self.get_raw(keys::MARKS)? {
-            saved.marks = decode_marks(&marks).ok_or_else(|| corrupt("the clock's marks".into()))?;
+            saved.marks = decode_marks(&marks).ok_or_else(|| self.damaged("the clock's marks"))?;
         }
         Ok(saved)
+    }
+
+    fn expired(&self, after: Option<KeyId>, gc_now: Timestamp) -> Result<Expired, ViewError> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound([keys::CELL_TAG + 1]);
+        options.fill_cache(false);
+        let mut found = self.db.raw_iterator_opt(options);
+        found.seek(after.map_or_else(|| vec![keys::CELL_TAG], |key| keys::after_cell(&key)));
+        let (mut expired, mut bytes) = (Expired::default(), 0);
+        while let Some((key, stored)) = found.item() {
+            bytes += stored.len();
+            let decoded = keys::decode_cell(key).zip(cell::decode_stripped(stored, gc_now));
+            let (key, stripped) = decoded.ok_or_else(|| self.damaged("a cell"))?;
+            expired.stripped.extend(stripped.map(|cell| (key, cell)));
+            if EXPIRED_BYTES <= bytes {
+                expired.next = Some(key);
+                break;
+            }
+            found.next();
+        }
+        found.status().map_err(|error| self.failed(&error))?;
+        Ok(expired)
     }
 
     fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError> {
@@ -188,9 +246,9 @@ impl View for SessionView {
         let first = after.map_or_else(|| vec![keys::CELL_TAG], |key| keys::after_cell(&key));
         let found = self.db.iterator_opt(IteratorMode::From(&first, Direction::Forward), options);
         let cells = found.take(limit).map(|found| {
-            let (key, stored) = found.map_err(storage)?;
+            let (key, stored) = found.map_err(|error| self.failed(&error))?;
             let cell = keys::decode_cell(&key).zip(cell::decode(Bytes::from(stored)));
-            cell.ok_or_else(|| corrupt("a cell".into()))
+            cell.ok_or_else(|| self.damaged("a cell"))
         });
         cells.collect()
     }
@@ -222,13 +280,14 @@ fn decode_u64(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
-fn storage(error: rocksdb::Error) -> ViewError {
-    ViewError::Storage(error.to_string().into())
-}
-
-fn corrupt(what: String) -> ViewError {
-    ViewError::Corrupt(what.into())
+/// Damage is what the files themselves say; a file that is gone is damage too.
+fn failure(error: &rocksdb::Error) -> ViewError {
+    let says: Arc<str> = error.to_string().into();
+    match error.kind() {
+        ErrorKind::Corruption | ErrorKind::NotFound | ErrorKind::NotSupported => ViewError::Damaged(says),
+        ErrorKind::IOError if says.contains("No such file or directory") => ViewError::Damaged(says),
+        _ => ViewError::Storage(says),
+    }
 }
 
 #[cfg(test)]

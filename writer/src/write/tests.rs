@@ -15,6 +15,8 @@ struct Flaky {
     inner: Arc<MemoryLog>,
     full: AtomicUsize,
     silent: AtomicUsize,
+    /// Commits that nobody resolves, as those of a log that hangs.
+    hanging: Mutex<Vec<eventlog::CommitResolver>>,
 }
 
 /// One fewer; says whether there was one.
@@ -40,7 +42,12 @@ impl EventLog for Flaky {
             return Err(EnqueueError::Full);
         }
         let commit = self.inner.enqueue(partition, record)?;
-        if take_one(&self.silent) { Ok(Commit::deferred().0) } else { Ok(commit) }
+        if take_one(&self.silent) {
+            let (commit, resolver) = Commit::deferred();
+            self.hanging.lock().unwrap().push(resolver);
+            return Ok(commit);
+        }
+        Ok(commit)
     }
 
     fn read(self: Arc<Self>, from: Frontier) -> BoxStream<'static, Result<Batch, ReadError>> {
@@ -101,7 +108,12 @@ impl Bench {
         let topic = Topic { origin: "eqiad".parse::<Dc>().unwrap(), store: "sessions".parse().unwrap() };
         let partitions = PartitionCount::new(1).unwrap();
         let inner = MemoryLog::new(topic, partitions, Incarnation("one".into()), Arc::clone(&machine));
-        let log = Arc::new(Flaky { inner, full: AtomicUsize::new(0), silent: AtomicUsize::new(0) });
+        let log = Arc::new(Flaky {
+            inner,
+            full: AtomicUsize::new(0),
+            silent: AtomicUsize::new(0),
+            hanging: Mutex::default(),
+        });
         let retention = Retention::Expiring { ttl_max: Duration::from_secs(3600) };
         let writer = Writer::new(
             Arc::clone(&log) as Arc<dyn EventLog>,
