@@ -3,20 +3,24 @@
 PORT ?= 8081
 DATA_DIR ?= solera-data
 
-.PHONY: help run test dist deps fmt
+.PHONY: help run test nightly dist deps fmt
 
 help:
-	@echo 'make run    builds what is missing and starts Solera on this machine (PORT=8081, DATA_DIR=solera-data)'
-	@echo 'make test   checks everything that CI checks, with the minutes of each step'
-	@echo 'make fmt    formats the code'
-	@echo 'make dist   builds a release tarball with checksums and a bill of materials in dist/'
-	@echo 'make deps   installs the system packages that a build needs'
+	@echo 'make run      builds what is missing and starts Solera on this machine (PORT=8081, DATA_DIR=solera-data)'
+	@echo 'make test     checks everything that CI checks, with the minutes of each step'
+	@echo 'make nightly  kills the program 5,000 times and runs 100,000 seeds of the simulation'
+	@echo 'make fmt      formats the code'
+	@echo 'make dist     builds a release tarball with checksums and a bill of materials in dist/'
+	@echo 'make deps     installs the system packages that a build needs'
 
 run: deps
 	@scripts/run.sh '$(PORT)' '$(DATA_DIR)'
 
 test: deps
 	@scripts/test.sh
+
+nightly: deps
+	SOLERA_KILLS=5000 SOLERA_SIM_SEEDS=100000 cargo test --profile ci --workspace --locked --test solera -- --nocapture chaos:: sim::
 
 fmt:
 	cargo fmt --all

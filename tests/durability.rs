@@ -89,6 +89,63 @@ fn a_view_with_flipped_bits_is_found_out_and_made_again() {
     assert!(node.data_dir().join("view/sessions/damaged").exists());
 }
 
+/// The log gives back the space of what was overwritten, and still gives back the view.
+#[test]
+fn a_log_is_cleaned_and_loses_nothing_that_is_needed() {
+    const SESSIONS: usize = 100;
+    let mut node = Node::serve("base_uri: /sessions/v1\n");
+    let address = node.address;
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            thread::spawn(move || {
+                let mut connection = crate::harness::Connection::open(address).unwrap();
+                let mut body = incompressible();
+                for round in 0..30_u8 {
+                    body[0] = round;
+                    for n in (writer..SESSIONS).step_by(4) {
+                        let answer = connection.exchange(message("POST", &target(n), &[], &body)).unwrap();
+                        assert_eq!(answer.status, 201);
+                    }
+                }
+            })
+        })
+        .collect();
+    writers.into_iter().for_each(|writer| writer.join().unwrap());
+    for n in (0..SESSIONS).step_by(10) {
+        assert_eq!(node.delete(&target(n)).status, 204);
+    }
+    // 48 MB were written, of which 1.6 MB live.
+    eventually("the log is cleaned", Duration::from_secs(60), || {
+        let cleaned = node.logs().iter().any(|line| says(line, "Cleaned"));
+        (cleaned && size_of(&node.data_dir().join("log")) < 24_000_000).then_some(())
+    });
+    assert_eq!(node.get("/metrics").text().matches("solera_log_bytes{store=\"sessions\"}").count(), 1);
+
+    node.kill9();
+    fs::remove_dir_all(node.data_dir().join("view")).unwrap();
+    node.restart();
+    for n in 0..SESSIONS {
+        let read = node.get(&target(n));
+        assert_eq!(read.status, if n % 10 == 0 { 404 } else { 200 }, "session {n}");
+        assert!(read.status == 404 || read.body[0] == 29, "session {n} is the newest");
+    }
+}
+
+fn says(line: &serde_json::Value, words: &str) -> bool {
+    line["msg"].as_str().is_some_and(|message| message.contains(words))
+}
+
+/// Bytes of all files below a folder. A file may go while it is looked at.
+fn size_of(folder: &std::path::Path) -> u64 {
+    let Ok(entries) = fs::read_dir(folder) else { return 0 };
+    let size = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => size_of(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(size).sum()
+}
+
 fn a_table(generation: &std::path::Path) -> std::path::PathBuf {
     let files = fs::read_dir(generation).unwrap().map(|entry| entry.unwrap().path());
     files.into_iter().find(|path| path.extension().is_some_and(|end| end == "sst")).expect("a table")

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{BodyRoom, Metrics, Readiness, Stores};
+use crate::{BodyRoom, DiskRoom, Metrics, Readiness, Stores};
 
 /// Everything that a handler may use. Cheap to clone; no globals.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct App {
     pub limits: Limits,
     /// Memory for the bodies of writes.
     pub body_room: BodyRoom,
+    /// Whether the disk has room for writes.
+    pub disk_room: DiskRoom,
     /// Gives random bytes that a value is sealed under. Never the same twice.
     pub salt: fn() -> [u8; 16],
     /// The OpenAPI template; its base URI is filled in at each request.

@@ -19,6 +19,9 @@ pub const CLOCK_DRIFT_MAX: Duration = Duration::from_secs(5);
 /// everything that it covers.
 pub const RETENTION_SLACK: Duration = Duration::from_secs(24 * 3600);
 
+/// How long an embedded log keeps a heartbeat: it says "alive up to here", which the next one says better.
+pub const HEARTBEAT_RETENTION: Duration = Duration::from_secs(2 * 24 * 3600);
+
 /// How long the tombstones of a store whose sessions never expire are kept.
 pub const UNLIMITED_TOMBSTONE_RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 

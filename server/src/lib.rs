@@ -14,10 +14,13 @@ pub mod store;
 
 mod build_info;
 mod data_dir;
+mod disk;
 mod open_files;
 mod repair;
 mod secrets;
+mod space;
 mod telemetry;
 mod view_dir;
 
 pub use repair::repair;
+pub use space::droppable;

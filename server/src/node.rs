@@ -3,7 +3,7 @@
 use std::{fs, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow};
-use api::{App, Backend, BodyRoom, Latch, Limits, Readiness, Sealer, Store, Stores};
+use api::{App, Backend, BodyRoom, DiskRoom, Latch, Limits, Readiness, Sealer, Store, Stores};
 use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
     embedded::{EmbeddedLog, EmbeddedOptions},
@@ -28,8 +28,10 @@ use crate::{
     build_info::BUILD,
     config::{Config, LogConfig, StoreConfig},
     data_dir::{self, DataDir},
+    disk::{self, DiskMetrics},
     open_files,
     secrets::{self, Secrets},
+    space::{self, SpaceMetrics},
     store::{Parts, StoreNode},
     view_dir,
 };
@@ -156,17 +158,27 @@ impl Node {
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let metrics = materializer::Metrics::register(registry).context("register the view's metrics")?;
+        let disk = DiskMetrics::register(registry).context("register the metrics of the disk")?;
+        let (dir, room, stop_watching) =
+            (config.data_dir.clone(), app.disk_room.clone(), self.stop_working.clone());
+        self.work.spawn(disk::watch(dir, room, disk, stop_watching));
+        let space = SpaceMetrics::register(registry).context("register the metrics of space")?;
         let memory = ViewMemory::of(config.memory_mb as usize * 1024 * 1024);
         let opening = async {
             for ((name, store), latch) in config.stores.iter().zip(std::mem::take(&mut self.latches)) {
                 let open = OpenedParts::open(config, secrets, (name, store), &memory, &metrics).await;
                 let (parts, open) = open.with_context(|| format!("open the store {name}"))?;
+                let rule =
+                    crate::droppable(Arc::clone(&parts.view), Arc::clone(&parts.clock), parts.retention);
+                open.log.drop_what(Box::new(rule));
                 let (store_node, follower) =
                     StoreNode::assemble(parts).with_context(|| format!("read the view of {name}"))?;
                 self.open.push(open.clone_handles());
                 self.work.spawn(follow(follower, self.stop_working.clone())?);
                 self.work.spawn(watch_log(Arc::clone(&open.log)));
                 self.work.spawn(watch_view(Arc::clone(&open.view), self.stop_working.clone()));
+                let (log, view) = (Arc::clone(&open.log), Arc::clone(&open.view));
+                self.work.spawn(space::keep(log, view, space.clone(), self.stop_working.clone()));
                 self.bring_up(store_node, name, app, latch).await?;
             }
             Ok::<_, anyhow::Error>(())
@@ -255,6 +267,7 @@ impl OpenedParts {
     ) -> anyhow::Result<(Parts, OpenStore)> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let log = open_log(config, name, &clock)?;
+        let longest_ttl = log.longest_ttl(store.max_ttl.duration()).context("read the log")?;
         let log_clock = Arc::new(LogClock::new(Arc::clone(&clock)));
         let own = Arc::clone(&log) as Arc<dyn EventLog>;
         let dir = config.data_dir.join("view").join(name.as_str());
@@ -269,7 +282,7 @@ impl OpenedParts {
             view: Arc::clone(&view) as Arc<dyn View>,
             clock: log_clock,
             mac: MacKey::derive(secrets.index.expose()),
-            retention: retention(store),
+            retention: retention(longest_ttl),
             writer_id: WriterId(rand::rng().random()),
             read_consistency: store.read_consistency,
             metrics: metrics.clone(),
@@ -302,8 +315,8 @@ fn topic(config: &Config, store: &StoreName) -> Topic {
     Topic { origin: config.dc.clone(), store: store.clone() }
 }
 
-fn retention(store: &StoreConfig) -> Retention {
-    store.max_ttl.duration().map_or(Retention::Unlimited, |ttl_max| Retention::Expiring { ttl_max })
+fn retention(longest_ttl: Option<Duration>) -> Retention {
+    longest_ttl.map_or(Retention::Unlimited, |ttl_max| Retention::Expiring { ttl_max })
 }
 
 /// What readers were told never goes back, so this lasts until true time has caught up.
@@ -380,6 +393,7 @@ fn app(
             request_timeout: config.limits.request_timeout,
             read_patience: config.read_patience,
         },
+        disk_room: DiskRoom::default(),
         body_room: BodyRoom::of(config.memory_mb as usize * 1024 * 1024 / BODIES_PART),
         salt: || rand::rng().random(),
         openapi: openapi(config).into(),

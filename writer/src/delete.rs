@@ -49,7 +49,7 @@ pub(crate) enum NoAnswer {
 
 /// Proof that every data centre that was asked holds the tombstone, durable and applied.
 ///
-/// [`conclude`] is the only place that makes one, and `204 No Content` takes one by value: a false 204 does not compile.
+/// `conclude` is the only place that makes one, and `204 No Content` takes one by value: a false 204 does not compile.
 #[derive(Debug, PartialEq, Eq)]
 pub struct DeletedEverywhere(());
 

@@ -31,9 +31,10 @@ impl Retention {
         }
     }
 
-    /// Until when a `delete` of this version has to be kept.
-    pub fn of_delete(self, version: Version) -> Until {
-        Until::At(self.end(version.hlc.time()))
+    /// Until when a `delete` of this version has to be kept, when readers are told that it is `read_now`: what it covers
+    /// may have been given its end by that clock.
+    pub fn of_delete(self, version: Version, read_now: Timestamp) -> Until {
+        Until::At(self.end(version.hlc.time().max(read_now)))
     }
 
     fn end(self, from: Timestamp) -> Timestamp {
@@ -61,7 +62,12 @@ mod tests {
         let now = Timestamp::from_millis(1_000_000);
         let retention = Retention::Expiring { ttl_max: HOUR };
         let end = now.saturating_add(HOUR).saturating_add(RETENTION_SLACK);
-        assert_eq!(retention.of_delete(version(now)), Until::At(end));
+        assert_eq!(retention.of_delete(version(now), now), Until::At(end));
+        let ahead = now.saturating_add(48 * HOUR);
+        assert_eq!(
+            retention.of_delete(version(now), ahead),
+            Until::At(ahead.saturating_add(HOUR).saturating_add(RETENTION_SLACK))
+        );
         // A set of one second covers sets of an hour as well.
         let soon = Until::At(now.saturating_add(Duration::from_secs(1)));
         assert_eq!(retention.of_set(version(now), soon), Until::At(end));
@@ -73,6 +79,6 @@ mod tests {
         );
         assert_eq!(Retention::Unlimited.of_set(version(now), Until::Never), Until::Never);
         let thirty_days = Until::At(now.saturating_add(UNLIMITED_TOMBSTONE_RETENTION));
-        assert_eq!(Retention::Unlimited.of_delete(version(now)), thirty_days);
+        assert_eq!(Retention::Unlimited.of_delete(version(now), now), thirty_days);
     }
 }

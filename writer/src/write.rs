@@ -185,7 +185,7 @@ impl Writer {
         headers: Headers,
         deadline: Deadline,
     ) -> Result<Stored, WriteError> {
-        let retain_until = self.retention.of_delete(version);
+        let retain_until = self.retention.of_delete(version, self.clock.last_read_now());
         let event = |version| Event { key, version, retain_until, headers, change: Change::Delete };
         self.append_and_wait(key, Choice::Settled(version), event, deadline).await
     }

@@ -9,7 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
-use materializer::{Cell, State as CellState};
+use materializer::{Cell, State as CellState, ViewError};
 use schemas::{Headers, KeyId, Until};
 use writer::{Deadline, DeletedEverywhere, Set, Stored};
 
@@ -197,6 +197,7 @@ impl Session<'_> {
 
     async fn write(self, body: Body) -> Result<Response, Problem> {
         let ttl = session_headers::ttl(self.headers, self.store).map_err(|error| self.bad_request(&error))?;
+        self.check_disk()?;
         let body = body::read(body, self.store.value_bytes_max, &self.app.body_room).await;
         let body = body.map_err(|error| self.body_problem(&error))?;
 
@@ -212,6 +213,15 @@ impl Session<'_> {
         let stored = self.backend.writer.put(set, deadline).await;
         let stored = stored.map_err(|error| Problem::of_write(&error, self.instance()))?;
         Ok(created(stored))
+    }
+
+    fn check_disk(&self) -> Result<(), Problem> {
+        let is_known = || Ok(self.backend.reads.view.version(&self.key_id)?.is_some());
+        match self.app.disk_room.takes(is_known) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.problem(Kind::Overloaded).because("the disk is nearly full").closing()),
+            Err::<_, ViewError>(error) => Err(self.problem(Kind::LogUnreachable).caused_by(error).closing()),
+        }
     }
 
     async fn delete(self) -> Result<Response, Problem> {

@@ -12,6 +12,10 @@ use schemas::{Offset, Partition};
 pub(super) const FORMAT: &[u8] = b"mformat";
 pub(super) const PARTITIONS: &[u8] = b"mpartitions";
 pub(super) const INCARNATION: &[u8] = b"mincarnation";
+/// How large the files were after the last cleaning: u64.
+pub(super) const CLEANED: &[u8] = b"mcleaned";
+/// The longest life, in ms, that any start allowed its sessions: u64, its maximum for "for ever".
+pub(super) const LONGEST_TTL: &[u8] = b"mlongest_ttl";
 
 const RECORD_BYTES: usize = 13;
 
@@ -20,6 +24,11 @@ pub(super) fn record(partition: Partition, offset: Offset) -> [u8; RECORD_BYTES]
     key[1..5].copy_from_slice(&partition.0.to_be_bytes());
     key[5..].copy_from_slice(&offset.0.to_be_bytes());
     key
+}
+
+/// Whether [`record`] made this key.
+pub(super) fn is_record(key: &[u8]) -> bool {
+    key.len() == RECORD_BYTES && key[0] == b'r'
 }
 
 /// The offset in a key that [`record`] made.

@@ -8,6 +8,7 @@
 //! good, since the kernel may have dropped the pages ("fsyncgate"): what was in the batch is of unknown outcome, what
 //! waited behind it is refused, nothing is taken any more, and the node has to stop and read the log again.
 
+mod cleaner;
 mod keys;
 mod queue;
 mod reader;
@@ -19,6 +20,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use futures::{future::BoxFuture, stream::BoxStream};
@@ -26,7 +28,11 @@ use rocksdb::{BlockBasedOptions, Cache, DB, DBRecoveryMode, Options, WriteOption
 use schemas::{Offset, Partition, PartitionCount, Record, Topic};
 use tokio::sync::watch;
 
-use self::queue::{Pending, Queue};
+pub use self::cleaner::Droppable;
+use self::{
+    cleaner::Rule,
+    queue::{Pending, Queue},
+};
 use crate::{Batch, Clock, Commit, EnqueueError, EventLog, Frontier, Incarnation, ReadError};
 
 /// The on-disk format of the log's directory.
@@ -54,6 +60,9 @@ pub struct EmbeddedLog {
     tail: watch::Receiver<Frontier>,
     failure: watch::Receiver<Option<Arc<str>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    rule: Rule,
+    /// The end at the last look whether the log has to be cleaned.
+    last_look: Mutex<Frontier>,
 }
 
 /// What a log is opened with.
@@ -107,7 +116,8 @@ impl EmbeddedLog {
     /// When the directory holds something else, or the disk fails.
     pub fn open(dir: &Path, options: EmbeddedOptions) -> Result<Arc<Self>, OpenError> {
         let storage = |source| OpenError::Storage { path: dir.into(), source };
-        let db = Arc::new(DB::open(&db_options(), dir).map_err(storage)?);
+        let rule = Rule::default();
+        let db = Arc::new(DB::open(&db_options(&rule), dir).map_err(storage)?);
         let EmbeddedOptions { topic, partitions, incarnation_if_new, clock } = options;
 
         let incarnation = identify(&db, dir, partitions, incarnation_if_new)?;
@@ -136,7 +146,53 @@ impl EmbeddedLog {
             tail,
             failure,
             writer: Mutex::new(Some(writer)),
+            rule,
+            last_look: Mutex::default(),
         }))
+    }
+
+    /// From now on the log may drop what this says; before, it keeps everything. To be called once.
+    pub fn drop_what(&self, rule: Box<Droppable>) {
+        self.rule.set(rule);
+    }
+
+    /// Returns the space of what may be dropped, if there is enough of it to be worth the work. Blocks for as long as
+    /// that takes. Returns the bytes of the log's files before and after, if it did.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn clean_if_due(&self) -> Result<Option<(u64, u64)>, ReadError> {
+        let tail = self.tail.borrow().clone();
+        let before = std::mem::replace(&mut *self.last_look.lock().expect("no holder panics"), tail.clone());
+        let cleaned = cleaner::clean_if_due(&self.db, &self.rule, before == tail);
+        cleaned.map_err(|error| unavailable(&error))
+    }
+
+    /// Bytes of the log's sorted files. On top come its write buffers, and a write-ahead log of about their size.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn bytes(&self) -> Result<u64, ReadError> {
+        cleaner::bytes(&self.db).map_err(|error| unavailable(&error))
+    }
+
+    /// The longest life of a session, of `now` and of all earlier starts; `None` is for ever. A tombstone has to outlive
+    /// what was written under an earlier configuration, too.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn longest_ttl(&self, now: Option<Duration>) -> Result<Option<Duration>, ReadError> {
+        let millis = |ttl: Duration| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        let now = now.map_or(u64::MAX, millis);
+        let remember = || {
+            let before = self.db.get(keys::LONGEST_TTL)?.map_or(0, |stored| keys::decode_u64(&stored));
+            if before < now {
+                self.db.put_opt(keys::LONGEST_TTL, now.to_be_bytes(), &synced())?;
+            }
+            Ok(before.max(now))
+        };
+        let longest = remember().map_err(|error| unavailable(&error))?;
+        Ok((longest != u64::MAX).then(|| Duration::from_millis(longest)))
     }
 
     /// Holds the reason once a write or a sync has failed. The log is dead from then on.
@@ -149,6 +205,8 @@ impl EmbeddedLog {
         self.queue.close("the node is stopping".into());
         if let Some(writer) = self.writer.lock().expect("no holder panics").take() {
             let _reported_by_its_panic = writer.join();
+            // A cleaning is left where it is; it goes on from there another time.
+            self.db.cancel_all_background_work(false);
         }
     }
 
@@ -207,9 +265,14 @@ impl fmt::Debug for EmbeddedLog {
     }
 }
 
-fn db_options() -> Options {
+fn unavailable(error: &rocksdb::Error) -> ReadError {
+    ReadError::Unavailable(error.to_string().into())
+}
+
+fn db_options(rule: &Rule) -> Options {
     let mut options = Options::default();
     options.create_if_missing(true);
+    options.set_compaction_filter_factory(rule.clone());
     options.set_write_buffer_size(WRITE_BUFFER_BYTES);
     // A torn last batch was never answered and may go; a hole in the middle would be lost sessions, and must not pass.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);

@@ -61,6 +61,18 @@ impl Cursor {
     }
 }
 
+/// Everything of a partition.
+#[cfg(all(test, feature = "test-util"))]
+pub(super) fn read_all(log: &super::EmbeddedLog, partition: Partition) -> Vec<Entry> {
+    let (mut entries, mut next, tail) = (Vec::new(), Offset::ZERO, log.tail.borrow().get(partition));
+    while next < tail {
+        let batch = read_range(&log.db, partition, next, tail).expect("a test's disk works");
+        entries.extend(batch.entries);
+        next = batch.up_to;
+    }
+    entries
+}
+
 /// What the log holds from `from` up to `tail`, at most one batch.
 fn read_range(db: &DB, partition: Partition, from: Offset, tail: Offset) -> Result<Batch, ReadError> {
     let mut options = ReadOptions::default();

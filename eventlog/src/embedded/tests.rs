@@ -86,13 +86,60 @@ async fn a_closed_log_takes_nothing_and_has_written_what_it_took() {
 #[test]
 fn a_batch_is_synced_before_it_is_answered() {
     let dir = tempfile::tempdir().unwrap();
-    let mut options = db_options();
+    let mut options = db_options(&Rule::default());
     options.enable_statistics();
     let db = DB::open(&options, dir.path()).unwrap();
     let syncs = || options.get_ticker_count(rocksdb::statistics::Ticker::WalFileSynced);
     let before = syncs();
     db.put_opt(b"k", b"v", &synced()).unwrap();
     assert_eq!(syncs(), before + 1);
+}
+
+/// A log of 16 MiB of which one record in a hundred is needed.
+#[tokio::test]
+async fn a_cleaning_drops_what_the_rule_says_and_nothing_else() {
+    let mut subject = Embedded::new();
+    let log = subject.embedded();
+    let value =
+        |n: u32| Record { value: Some(vec![u8::try_from(n % 100).unwrap(); 16 * 1024].into()), ..record() };
+    for n in 0..1_000 {
+        log.enqueue(Partition(n % 3), value(n)).unwrap().await.unwrap();
+    }
+    assert_eq!(log.clean_if_due().unwrap(), None, "there is no rule yet");
+    log.drop_what(Box::new(|_, record| record.value.as_ref().is_some_and(|value| value[0] != 7)));
+    assert_eq!(log.clean_if_due().unwrap(), None, "the buffers hold most of it");
+    for n in 0..1_000 {
+        log.enqueue(Partition(n % 3), value(n)).unwrap().await.unwrap();
+    }
+    log.clean_if_due().unwrap();
+    let (before, after) = log.clean_if_due().unwrap().expect("it is quiet, and there is enough to drop");
+    assert!(after < before / 20, "{before} {after}");
+    assert_eq!(log.clean_if_due().unwrap(), None, "there is nothing left to drop");
+    assert_eq!(log.bytes().unwrap(), after);
+
+    let kept = |log: &Arc<EmbeddedLog>| {
+        let all = (0..3).map(|n| reader::read_all(log, Partition(n)));
+        all.flatten().map(|entry| entry.record.value.unwrap()[0]).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(&log), [7; 20]);
+    let tail = log.tail().await.unwrap();
+    drop(log);
+    conformance::Subject::restart(&mut subject);
+    assert_eq!(kept(&subject.embedded()), [7; 20]);
+    assert_eq!(subject.embedded().tail().await.unwrap(), tail);
+}
+
+#[test]
+fn the_longest_life_of_all_starts_is_remembered() {
+    let mut subject = Embedded::new();
+    let hour = Duration::from_secs(3600);
+    assert_eq!(subject.embedded().longest_ttl(Some(hour)).unwrap(), Some(hour));
+    assert_eq!(subject.embedded().longest_ttl(Some(hour / 2)).unwrap(), Some(hour));
+    conformance::Subject::restart(&mut subject);
+    assert_eq!(subject.embedded().longest_ttl(Some(hour / 2)).unwrap(), Some(hour));
+    assert_eq!(subject.embedded().longest_ttl(None).unwrap(), None);
+    conformance::Subject::restart(&mut subject);
+    assert_eq!(subject.embedded().longest_ttl(Some(hour)).unwrap(), None);
 }
 
 #[tokio::test]

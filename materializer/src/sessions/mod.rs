@@ -18,7 +18,10 @@ use std::{
 
 use bytes::Bytes;
 use eventlog::{Incarnation, LogClock};
-use rocksdb::{DB, Direction, ErrorKind, IteratorMode, ReadOptions, WriteBatch, WriteOptions};
+use rocksdb::{
+    DB, Direction, ErrorKind, IteratorMode, ReadOptions, WriteBatch, WriteOptions,
+    properties::LIVE_SST_FILES_SIZE,
+};
 use schemas::{KeyId, Offset, Timestamp, Topic, Version};
 use tokio::sync::watch;
 
@@ -90,6 +93,15 @@ impl SessionView {
     /// Holds what is damaged, once a read or a write has met it. The view must be made anew: the next start does.
     pub fn damage(&self) -> watch::Receiver<Option<Arc<str>>> {
         self.damage.subscribe()
+    }
+
+    /// Bytes of the view's files.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn bytes(&self) -> Result<u64, ViewError> {
+        let bytes = self.db.property_int_value(LIVE_SST_FILES_SIZE);
+        Ok(bytes.map_err(|error| self.failed(&error))?.unwrap_or(0))
     }
 
     /// Writes what is in memory to disk, so that a start goes on from here instead of from the last flush.

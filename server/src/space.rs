@@ -1,0 +1,183 @@
+//! How much room logs and views take, and giving back what nobody needs.
+//!
+//! A log may drop a record when the view holds something newer of its key, or when its retention has passed by the log's
+//! own time. Never because the session merely expired: an expired event still shadows older ones.
+
+use std::{sync::Arc, time::Duration};
+
+use eventlog::{LogClock, embedded::EmbeddedLog};
+use materializer::{View, sessions::SessionView};
+use prometheus::{IntGaugeVec, Opts, Registry};
+use schemas::{Control, Message, Record, Timestamp, Until, caps::HEARTBEAT_RETENTION};
+use tokio::{
+    task::spawn_blocking,
+    time::{MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+use writer::Retention;
+
+/// How often the space is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What is shown of space.
+#[derive(Clone, Debug)]
+pub(crate) struct SpaceMetrics {
+    /// Bytes of a log's files. Rises to half more than what is needed, and 64 MiB, before it falls.
+    log_bytes: IntGaugeVec,
+    /// Bytes of a view's files.
+    view_bytes: IntGaugeVec,
+}
+
+impl SpaceMetrics {
+    pub(crate) fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let gauge = |name, help| IntGaugeVec::new(Opts::new(name, help), &["store"]);
+        let metrics = Self {
+            log_bytes: gauge("solera_log_bytes", "Size of the files of a log, in bytes.")?,
+            view_bytes: gauge("solera_view_bytes", "Size of the files of a view, in bytes.")?,
+        };
+        registry.register(Box::new(metrics.log_bytes.clone()))?;
+        registry.register(Box::new(metrics.view_bytes.clone()))?;
+        Ok(metrics)
+    }
+}
+
+/// What a log may drop. Only where the view is made from this log alone: a peer's event may supersede ours in the view
+/// and still be lost with the peer's log.
+///
+/// The newest event of a key stays until its retention has passed, so a rebuild finds what it shadows shadowed. A
+/// tombstone's retention covers the end of everything that it shadows (`writer::Retention`, over the longest TTL that
+/// any start allowed), so it can go without them; not so where sessions live for ever.
+pub fn droppable(
+    view: Arc<dyn View>,
+    clock: Arc<LogClock>,
+    retention: Retention,
+) -> impl Fn(Timestamp, &Record) -> bool + Send + Sync {
+    move |append_time, record| match record.decode() {
+        Ok(Message::Event { event, sequence: _ }) => {
+            let newest = view.version(&event.key);
+            let is_superseded =
+                newest.is_ok_and(|newest| newest.is_some_and(|newest| event.version < newest));
+            is_superseded || has_passed(event.retain_until, clock.gc_now(), retention)
+        }
+        Ok(Message::Control(Control::Heartbeat { .. })) => {
+            append_time.saturating_add(HEARTBEAT_RETENTION) < clock.gc_now()
+        }
+        // Another release may know what it is.
+        Ok(Message::Control(Control::Other)) | Err(_) => false,
+    }
+}
+
+fn has_passed(retain_until: Until, gc_now: Timestamp, retention: Retention) -> bool {
+    match (retain_until, retention) {
+        (Until::At(end), Retention::Expiring { .. }) => end < gc_now,
+        (Until::Never, _) | (_, Retention::Unlimited) => false,
+    }
+}
+
+/// Looks at the space of a store until `stop`, and cleans its log.
+pub(crate) async fn keep(
+    log: Arc<EmbeddedLog>,
+    view: Arc<SessionView>,
+    metrics: SpaceMetrics,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut look = interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(look.tick()).await.is_some() {
+        let (log, view, metrics) = (Arc::clone(&log), Arc::clone(&view), metrics.clone());
+        let looked = spawn_blocking(move || look_once(&log, &view, &metrics));
+        match stop.run_until_cancelled(looked).await {
+            Some(looked) => looked?,
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+fn look_once(log: &EmbeddedLog, view: &SessionView, metrics: &SpaceMetrics) {
+    use eventlog::EventLog;
+
+    let topic = log.topic();
+    match log.clean_if_due() {
+        Ok(None) => {}
+        Ok(Some((before, after))) => tracing::info!("Cleaned {topic}: {before} bytes before, {after} after"),
+        // Whoever writes to it finds out what that means.
+        Err(error) => tracing::error!("Cannot clean {topic}: {error}"),
+    }
+    let store = &[topic.store.as_str()];
+    let show = |gauge: &IntGaugeVec, bytes: u64| {
+        gauge.with_label_values(store).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    };
+    if let Ok(bytes) = log.bytes() {
+        show(&metrics.log_bytes, bytes);
+    }
+    if let Ok(bytes) = view.bytes() {
+        show(&metrics.view_bytes, bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use eventlog::{Incarnation, ManualClock};
+    use materializer::{Cell, ViewWrite, memory::MemoryView};
+    use schemas::{
+        Change, Event, Headers, Heartbeat, Hlc, KeyId, Sealed, Sequence, Topic, Version, WriterId,
+    };
+
+    use super::*;
+
+    const DAY_MS: u64 = 24 * 3600 * 1000;
+    const NOW: Timestamp = Timestamp::from_millis(1_000 * DAY_MS);
+
+    fn version(n: u64) -> Version {
+        Version { hlc: Hlc::from_bits(n), writer: WriterId(1) }
+    }
+
+    fn event(key: u8, n: u64, retain_until: Until, is_set: bool) -> Event {
+        let change = if is_set {
+            Change::Set { expires_at: Until::At(Timestamp::from_millis(1)), sealed: Sealed("s".into()) }
+        } else {
+            Change::Delete
+        };
+        let key = KeyId::from_bytes([key; 16]);
+        Event { key, version: version(n), retain_until, headers: Headers::default(), change }
+    }
+
+    fn record(event: &Event) -> Record {
+        Record::of_event(event, Sequence { appender: WriterId(1), number: 1 }).unwrap()
+    }
+
+    #[test]
+    fn a_record_goes_when_it_is_superseded_or_its_retention_has_passed_and_never_before() {
+        let topic = Topic { origin: "eqiad".parse().unwrap(), store: "sessions".parse().unwrap() };
+        let view = MemoryView::new([(topic, Incarnation("one".into()))]);
+        let (later, past) =
+            (Until::At(NOW.saturating_add(Duration::from_secs(1))), Timestamp::from_millis(1));
+        let tombstone = event(1, 5, later, false);
+        let cells = [(tombstone.key, Cell::of(tombstone.clone()))].into();
+        view.write(&ViewWrite { cells, ..ViewWrite::default() }).unwrap();
+        let view = Arc::new(view) as Arc<dyn View>;
+
+        let clock = Arc::new(LogClock::new(Arc::new(ManualClock::at(NOW))));
+        clock.anchor(NOW, Timestamp::EPOCH);
+        let expiring = Retention::Expiring { ttl_max: Duration::from_secs(3600) };
+        let rule = droppable(Arc::clone(&view), Arc::clone(&clock), expiring);
+        let drops = |event: &Event| rule(NOW, &record(event));
+        assert!(drops(&event(1, 4, later, true)), "superseded");
+        assert!(!drops(&tombstone), "the newest");
+        assert!(!drops(&event(1, 6, later, true)), "not applied yet");
+        assert!(!drops(&event(2, 1, later, true)), "expired, but it shadows what is older");
+        assert!(!drops(&event(2, 1, Until::Never, true)));
+        assert!(drops(&event(2, 1, Until::At(past), false)), "its time is over");
+
+        let rule = droppable(view, clock, Retention::Unlimited);
+        assert!(!rule(NOW, &record(&event(2, 1, Until::At(past), false))), "it may shadow what never ends");
+        assert!(rule(NOW, &record(&event(1, 4, later, true))));
+
+        let heartbeat = Record::of_heartbeat(WriterId(1), &Heartbeat::default());
+        assert!(!rule(NOW, &heartbeat));
+        assert!(rule(Timestamp::from_millis(997 * DAY_MS), &heartbeat));
+        let strange = Record { key: "~something/else".into(), ..heartbeat };
+        assert!(!rule(past, &strange));
+    }
+}
