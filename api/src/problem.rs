@@ -184,6 +184,13 @@ impl Problem {
         self
     }
 
+    /// Says this in place of the kind's own detail, which does not fit.
+    #[must_use]
+    pub fn saying(mut self, detail: &str) -> Self {
+        detail.clone_into(&mut self.detail);
+        self
+    }
+
     /// Says to the log, and to nobody else, why. Must not quote the request's key or body either.
     #[must_use]
     pub fn caused_by(mut self, reason: impl std::fmt::Display) -> Self {

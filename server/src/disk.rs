@@ -10,7 +10,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How often the disk is asked. A disk that is written at 500 MB/s loses as much in that time, far below the hard mark.
+/// How often the disk is asked. Written at 500 MB/s it loses less in that time than what the hard mark keeps; only a
+/// disk of a few GB can go from enough to nothing between two looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Below this much, new sessions are refused: a tenth of the disk, or this if it is less.

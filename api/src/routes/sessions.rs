@@ -219,7 +219,10 @@ impl Session<'_> {
         let is_known = || Ok(self.backend.reads.view.version(&self.key_id)?.is_some());
         match self.app.disk_room.takes(is_known) {
             Ok(true) => Ok(()),
-            Ok(false) => Err(self.problem(Kind::Overloaded).because("the disk is nearly full").closing()),
+            Ok(false) => {
+                let problem = self.problem(Kind::Overloaded);
+                Err(problem.saying("The disk is nearly full; nothing was stored").closing())
+            }
             Err::<_, ViewError>(error) => Err(self.problem(Kind::LogUnreachable).caused_by(error).closing()),
         }
     }
