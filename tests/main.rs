@@ -12,6 +12,7 @@ mod harness;
 mod chaos;
 mod cli;
 mod durability;
+mod hostile;
 mod kask;
 mod secrecy;
 mod sim;
