@@ -254,6 +254,26 @@ fn a_node_that_would_come_up_empty_by_mistake_does_not_start() {
     assert_eq!(node.get("/sessions/v1/k").text(), "v");
 }
 
+/// The session is there, and cannot be read: to say "not found" would make the client forget it.
+#[test]
+fn a_session_whose_secret_is_gone_is_an_error_and_counted() {
+    let config = "dc: eqiad\n\
+         secrets: { index: { file: ${DIR}/index }, ring: [ { id: 1, file: ${DIR}/ring } ] }\n\
+         stores: { sessions: { base_uri: /sessions/v1 } }\n";
+    let mut node = Launch::serve(config).file("index", [7; 32]).file("ring", [8; 32]).start();
+    assert_eq!(node.post("/sessions/v1/k", "v").status, 201);
+    let ring = node.data_dir().parent().unwrap().join("ring");
+    fs::write(&ring, [5; 32]).unwrap();
+    node.restart();
+    let read = node.get("/sessions/v1/k");
+    assert_eq!(read.status, 500, "{}", read.everything());
+    let failures = "solera_seal_failures_total{store=\"sessions\"} 1";
+    assert!(node.get("/metrics").text().lines().any(|line| line == failures));
+    fs::write(&ring, [8; 32]).unwrap();
+    node.restart();
+    assert_eq!(node.get("/sessions/v1/k").text(), "v");
+}
+
 /// A log that cannot be written: what was acknowledged stays, what was not is said to be unknown or refused.
 #[test]
 fn a_log_that_fails_ends_the_node_and_loses_nothing_that_was_acknowledged() {

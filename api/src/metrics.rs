@@ -14,6 +14,9 @@ pub struct Metrics {
     requests: IntCounterVec,
     /// `http_request_duration_seconds{code, method}`.
     durations: HistogramVec,
+    /// `solera_seal_failures_total{store}`: sealed sessions that did not open. Each is a 500 to somebody: the ring lacks
+    /// a secret, or something was changed that the record MAC does not cover.
+    pub(crate) seal_failures: IntCounterVec,
 }
 
 const BUCKETS_S: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
@@ -58,7 +61,12 @@ impl Metrics {
                 durations.with_label_values(&[code, method]);
             }
         }
-        Ok(Self { requests, durations })
+        let seal_failures = IntCounterVec::new(
+            Opts::new("solera_seal_failures_total", "Sealed sessions that could not be opened."),
+            &["store"],
+        )?;
+        registry.register(Box::new(seal_failures.clone()))?;
+        Ok(Self { requests, durations, seal_failures })
     }
 
     /// A request has begun.

@@ -131,7 +131,8 @@ impl Apply {
         let source = Source { topic, partition, is_own: topic == own.topic() };
 
         let changes = fold(&source, mac, entries, |key| view.version(key))?;
-        clock.observe_append(changes.newest_append);
+        let newest_append = changes.newest_append;
+        clock.observe_append(newest_append);
         self.newest_version = self.newest_version.max(changes.newest_version);
         if let Some((offset, refusal)) = changes.refused.first() {
             let count = changes.refused.len();
@@ -154,6 +155,9 @@ impl Apply {
         changes.newest_version.into_iter().for_each(observe);
         fence.publish(topic, partition, up_to);
         self.show_debts();
+        if Timestamp::EPOCH < newest_append {
+            self.counted.apply_lag_seconds.set(clock.now().since(newest_append).as_secs_f64());
+        }
         self.counted.applied.inc_by(count);
         self.counted.refused.inc_by(changes.refused.len() as u64);
         Ok(())

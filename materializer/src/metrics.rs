@@ -1,6 +1,6 @@
 //! What a follower counts.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// Counters of one process; the label says which store.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct Metrics {
     /// Keys whose winning event the own log owes, because a loser stands last. Paid within seconds; a number that stays
     /// while there are writes means that repairs fail.
     pub debts: IntGaugeVec,
+    /// How long after its append the newest record was applied, by the store's clock. Grows while the view is made again.
+    pub apply_lag_seconds: GaugeVec,
 }
 
 impl Metrics {
@@ -36,8 +38,13 @@ impl Metrics {
                 Opts::new("solera_debts", "Keys whose winning event is to be appended to the own log again."),
                 &["store"],
             )?,
+            apply_lag_seconds: GaugeVec::new(
+                Opts::new("solera_apply_lag_seconds", "Age of the newest record when the view applied it."),
+                &["store"],
+            )?,
         };
         registry.register(Box::new(metrics.debts.clone()))?;
+        registry.register(Box::new(metrics.apply_lag_seconds.clone()))?;
         registry.register(Box::new(metrics.records_refused.clone()))?;
         registry.register(Box::new(metrics.records_applied.clone()))?;
         Ok(metrics)
@@ -48,6 +55,7 @@ impl Metrics {
             refused: self.records_refused.with_label_values(&[store]),
             applied: self.records_applied.with_label_values(&[store]),
             debts: self.debts.with_label_values(&[store]),
+            apply_lag_seconds: self.apply_lag_seconds.with_label_values(&[store]),
         }
     }
 }
@@ -58,4 +66,5 @@ pub(crate) struct StoreMetrics {
     pub(crate) refused: IntCounter,
     pub(crate) applied: IntCounter,
     pub(crate) debts: IntGauge,
+    pub(crate) apply_lag_seconds: Gauge,
 }

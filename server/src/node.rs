@@ -157,7 +157,10 @@ impl Node {
         registry: &Registry,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
-        let metrics = materializer::Metrics::register(registry).context("register the view's metrics")?;
+        let metrics = Metrics {
+            counted: materializer::Metrics::register(registry).context("register the view's metrics")?,
+            measured: writer::Metrics::register(registry).context("register the writer's metrics")?,
+        };
         let disk = DiskMetrics::register(registry).context("register the metrics of the disk")?;
         let (dir, room, stop_watching) =
             (config.data_dir.clone(), app.disk_room.clone(), self.stop_working.clone());
@@ -254,6 +257,12 @@ impl Node {
     }
 }
 
+/// What all stores count and measure with.
+struct Metrics {
+    counted: materializer::Metrics,
+    measured: writer::Metrics,
+}
+
 /// A store's parts on disk.
 struct OpenedParts;
 
@@ -263,7 +272,7 @@ impl OpenedParts {
         secrets: &Secrets,
         (name, store): (&StoreName, &StoreConfig),
         memory: &ViewMemory,
-        metrics: &materializer::Metrics,
+        metrics: &Metrics,
     ) -> anyhow::Result<(Parts, OpenStore)> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let log = open_log(config, name, &clock)?;
@@ -285,7 +294,8 @@ impl OpenedParts {
             retention: retention(longest_ttl),
             writer_id: WriterId(rand::rng().random()),
             read_consistency: store.read_consistency,
-            metrics: metrics.clone(),
+            counted: metrics.counted.clone(),
+            measured: metrics.measured.clone(),
         };
         Ok((parts, OpenStore { name: name.clone(), log, view }))
     }

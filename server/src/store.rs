@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use eventlog::{EventLog, LogClock};
 use futures::future::BoxFuture;
-use materializer::{Barrier, Debts, Fence, FenceError, Follower, Freshness, Metrics, Reads, View, ViewError};
+use materializer::{Barrier, Debts, Fence, FenceError, Follower, Freshness, Reads, View, ViewError};
 use schemas::{KeyId, MacKey, Position, Version, WriterId};
 use writer::{FenceFailed, LocalView, LookFailed, Retention, Versions, WriteError, Writer};
 
@@ -32,8 +32,10 @@ pub struct Parts {
     pub writer_id: WriterId,
     /// How fresh reads are.
     pub read_consistency: ReadConsistency,
-    /// What is counted.
-    pub metrics: Metrics,
+    /// What the follower counts.
+    pub counted: materializer::Metrics,
+    /// What the writer measures.
+    pub measured: writer::Metrics,
 }
 
 /// A store that works as soon as its follower runs.
@@ -79,8 +81,18 @@ impl StoreNode {
         parts: Parts,
         seen_by_writer: impl FnOnce(Arc<dyn LocalView>) -> Arc<dyn LocalView>,
     ) -> Result<(Self, Follower), ViewError> {
-        let Parts { own, mirrored, view, clock, mac, retention, writer_id, read_consistency, metrics } =
-            parts;
+        let Parts {
+            own,
+            mirrored,
+            view,
+            clock,
+            mac,
+            retention,
+            writer_id,
+            read_consistency,
+            counted,
+            measured,
+        } = parts;
         let logs: Vec<_> = [&own].into_iter().chain(&mirrored).cloned().collect();
         let saved = view.saved()?;
 
@@ -112,13 +124,23 @@ impl StoreNode {
             mac.clone(),
             retention,
             versions,
+            &measured,
         ));
         let observe = {
             let writer = Arc::clone(&writer);
             Box::new(move |version| writer.observe(version))
         };
-        let follower =
-            Follower { own, mirrored, view, mac, clock, fence, debts: Arc::clone(&debts), observe, metrics };
+        let follower = Follower {
+            own,
+            mirrored,
+            view,
+            mac,
+            clock,
+            fence,
+            debts: Arc::clone(&debts),
+            observe,
+            metrics: counted,
+        };
         Ok((Self { writer, reads, debts, logs }, follower))
     }
 

@@ -183,6 +183,24 @@ fn the_build_is_the_one_that_healthz_names() {
 }
 
 #[test]
+fn a_write_is_measured_on_its_way() {
+    let node = kask();
+    let value = |name: &str| {
+        let (_, samples) = scrape(&node);
+        let found = samples.iter().find(|sample| sample.name == name && sample.labels["store"] == "sessions");
+        found.unwrap_or_else(|| panic!("no {name}")).value
+    };
+    node.post(&format!("{BASE}k"), "v");
+    node.post(&format!("{BASE}k"), "w");
+    for name in ["solera_append_seconds_count", "solera_fence_seconds_count"] {
+        assert!((value(name) - 2.0).abs() < f64::EPSILON, "{name}: {}", value(name));
+    }
+    let lag = value("solera_apply_lag_seconds");
+    assert!((0.0..5.0).contains(&lag), "{lag}");
+    assert!(2.0 <= value("solera_records_applied_total"));
+}
+
+#[test]
 fn every_other_name_is_ours_or_the_processs() {
     let node = kask();
     node.post(&format!("{BASE}k"), "v");

@@ -76,7 +76,8 @@ impl Process {
             retention: Retention::Expiring { ttl_max: TTL_MAX },
             writer_id,
             read_consistency: ReadConsistency::Dc,
-            metrics: Metrics::register(&prometheus::Registry::new()).unwrap(),
+            counted: Metrics::register(&prometheus::Registry::new()).unwrap(),
+            measured: writer::Metrics::register(&prometheus::Registry::new()).unwrap(),
         };
         let no_look = site.defect == Some(Defect::NoLook);
         let blindfold = |view| if no_look { Arc::new(Blind(view)) as Arc<dyn LocalView> } else { view };

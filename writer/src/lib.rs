@@ -11,12 +11,14 @@
 
 mod delete;
 mod local_view;
+mod metrics;
 mod retention;
 mod versions;
 mod write;
 
 pub use delete::{DeleteError, DeletedEverywhere, Unconfirmed};
 pub use local_view::{FenceFailed, LocalView, LookFailed};
+pub use metrics::Metrics;
 pub use retention::Retention;
 pub use versions::Versions;
 pub use write::{Deadline, Set, Stored, WriteError, Writer};

@@ -13,7 +13,7 @@ use schemas::{
 };
 use tokio::time::Instant;
 
-use crate::{LocalView, Retention, Versions};
+use crate::{LocalView, Metrics, Retention, Versions, metrics::StoreMetrics};
 
 /// Appends to one log. The only thing in a process that does.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub struct Writer {
     retention: Retention,
     versions: Versions,
     lanes: Vec<Mutex<Lane>>,
+    measured: StoreMetrics,
 }
 
 /// What is ordered within a partition: versions, numbers and places in the queue, in one critical section.
@@ -119,9 +120,11 @@ impl Writer {
         mac: MacKey,
         retention: Retention,
         versions: Versions,
+        metrics: &Metrics,
     ) -> Self {
         let lanes = log.partitions().all().map(|_| Mutex::new(Lane { next_number: 1 })).collect();
-        Self { log, view, clock, mac, retention, versions, lanes }
+        let measured = metrics.of_store(log.topic().store.as_str());
+        Self { log, view, clock, mac, retention, versions, lanes, measured }
     }
 
     /// Which process this is, to the log.
@@ -213,13 +216,17 @@ impl Writer {
         deadline: Deadline,
     ) -> Result<Stored, WriteError> {
         let (version, commit) = self.enqueue(key.partition(self.log.partitions()), choice, event)?;
+        let enqueued = Instant::now();
         // The append runs to its end whether or not somebody still waits for it.
         let appended = tokio::time::timeout(deadline.left(), commit).await;
         let Appended { position, append_time } =
             appended.map_err(|_| WriteError::Unknown("the log did not answer in time".into()))??;
         self.clock.heard(append_time);
+        let durable = Instant::now();
+        self.measured.appended(durable - enqueued);
         let applied = self.view.applied(position, deadline.left()).await;
         applied.map_err(|failed| WriteError::NotVisible(failed.to_string().into()))?;
+        self.measured.passed_the_fence(durable.elapsed());
         Ok(Stored { version })
     }
 

@@ -190,8 +190,10 @@ impl Session<'_> {
         };
         let opened = self.store.sealer.open(&self.key, self.key_id, *expires_at, &cell.headers, sealed);
         // The session is there. "Not found" would make the client forget it, everywhere.
-        let contents =
-            opened.map_err(|error| self.problem(Kind::ServerError(Outcome::Refused)).caused_by(error))?;
+        let contents = opened.map_err(|error| {
+            self.app.metrics.seal_failures.with_label_values(&[self.store.name.as_str()]).inc();
+            self.problem(Kind::ServerError(Outcome::Refused)).caused_by(error)
+        })?;
         Ok((*expires_at, contents))
     }
 

@@ -122,6 +122,7 @@ impl Bench {
             mac(),
             retention,
             Versions::of(WriterId(7)),
+            &Metrics::register(&prometheus::Registry::new()).unwrap(),
         );
         Self { log, writer }
     }
