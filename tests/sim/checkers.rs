@@ -12,6 +12,7 @@ fn violations_of(read: &Operation, history: &[Operation]) -> Vec<String> {
     match read.answer {
         Some(Answer::Found { value, expires_at, told_at }) => {
             let mut found = wrong_value(read, value, &same_key);
+            found.extend(came_back(read, value, &same_key));
             if !expires_at.is_after(told_at) {
                 found.push(format!("expired: {read} was answered at {told_at}"));
             }
@@ -46,6 +47,22 @@ fn wrong_value(read: &Operation, value: u64, same_key: &[&Operation]) -> Vec<Str
     found
 }
 
+/// A machine has said that a session is not there, and says later that it is: expiry went back. Between machines whose
+/// clocks differ, that is no contradiction.
+fn came_back(read: &Operation, value: u64, same_key: &[&Operation]) -> Option<String> {
+    let written_by =
+        |op: &&&Operation| matches!(op.asked, Asked::Put { value: written, .. } if written == value);
+    let writer = same_key.iter().find(written_by).filter(|writer| acknowledged(writer))?;
+    let gone_before = |op: &&&Operation| {
+        op.machine == read.machine
+            && op.answer == Some(Answer::NotFound)
+            && writer.ended < op.began
+            && op.ended < read.began
+    };
+    let gone = same_key.iter().find(gone_before)?;
+    Some(format!("came back: {read}\n  written {writer}\n  gone {gone}"))
+}
+
 /// A session that was acknowledged is gone, and nobody can have deleted or outlived it.
 fn lost(read: &Operation, same_key: &[&Operation]) -> Vec<String> {
     let lasting_put = |op: &&&Operation| {
@@ -70,7 +87,15 @@ mod tests {
     use super::*;
 
     fn op(asked: Asked, answer: Option<Answer>, began: u64, ended: u64) -> Operation {
-        Operation { key: 1, asked, answer, began, ended }
+        Operation { key: 1, machine: 0, asked, answer, began, ended }
+    }
+
+    fn short(value: u64, began: u64, ended: u64) -> Operation {
+        op(Asked::Put { value, is_short: true }, Some(Answer::Done), began, ended)
+    }
+
+    fn elsewhere(read: Operation) -> Operation {
+        Operation { machine: 1, ..read }
     }
 
     fn put(value: u64, began: u64, ended: u64) -> Operation {
@@ -97,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_checkers_see_what_is_wrong_and_only_that() {
-        let cases: [(&str, &[Operation], Option<&str>); 9] = [
+        let cases: [(&str, &[Operation], Option<&str>); 12] = [
             ("own write", &[put(1, 0, 1), found(1, 2)], None),
             ("stale", &[put(1, 0, 1), put(2, 2, 3), found(1, 4)], Some("stale")),
             ("concurrent writes", &[put(1, 0, 3), put(2, 1, 2), found(1, 4)], None),
@@ -106,6 +131,9 @@ mod tests {
             ("lost", &[put(1, 0, 1), not_found(2)], Some("lost")),
             ("deleted", &[put(1, 0, 1), delete(2, 3), not_found(4)], None),
             ("deleted before it was written", &[delete(0, 1), put(1, 2, 3), not_found(4)], Some("lost")),
+            ("expired", &[short(1, 0, 1), found(1, 2), not_found(4)], None),
+            ("expired and back", &[short(1, 0, 1), not_found(2), found(1, 4)], Some("came back")),
+            ("expired here first", &[short(1, 0, 1), not_found(2), elsewhere(found(1, 4))], None),
             ("invented", &[found(9, 0)], Some("nobody wrote")),
         ];
         for (name, history, expected) in cases {

@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_millis(400);
 pub(crate) struct Operation {
     /// Whose session.
     pub(crate) key: u8,
+    /// Which machine was asked.
+    pub(crate) machine: usize,
     /// What was asked.
     pub(crate) asked: Asked,
     /// What was answered; `None` when the client cannot know what happened.
@@ -102,7 +104,7 @@ fn key_id(key: u8) -> KeyId {
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, asked, answer, began, ended } = self;
+        let Self { key, machine: _, asked, answer, began, ended } = self;
         write!(f, "{began:>4}-{ended:<4} key {key} {asked:?} -> {answer:?}")
     }
 }

@@ -158,7 +158,7 @@ impl World {
             let (key, asked) = Asked::choose(&self.site.chance, value);
             let began = self.step();
             let answer = crashed.run_until_cancelled(asked.ask(store, key)).await.flatten();
-            let operation = Operation { key, asked, answer, began, ended: self.step() };
+            let operation = Operation { key, machine: n, asked, answer, began, ended: self.step() };
             self.note(format!("client {client} at machine {n}: {operation}"));
             self.history.borrow_mut().push(operation);
             done += 1;

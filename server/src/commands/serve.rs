@@ -34,6 +34,8 @@ pub(super) fn from_file(file: &Path, data_dir: Option<PathBuf>) -> anyhow::Resul
 
 /// Serves on this machine, and says how to try it.
 pub(super) fn dev(port: u16, data_dir: PathBuf) -> anyhow::Result<()> {
+    // Whoever reads it in a terminal may be elsewhere when it is needed.
+    let data_dir = std::path::absolute(data_dir).context("find the data directory")?;
     let config = config::dev(port, data_dir);
     let data_dir = config.data_dir.display();
     let hints = format!(
