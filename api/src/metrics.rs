@@ -83,7 +83,7 @@ impl Metrics {
     }
 }
 
-/// nginx's number for a client that did not wait for its answer. What it asked for may have been done.
+/// nginx's number for a client whose connection broke before its answer. What it asked for may have been done.
 const HUNG_UP: &str = "499";
 
 /// What the connection answers after a panic of the handler.

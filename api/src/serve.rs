@@ -71,8 +71,11 @@ async fn connection(
     }
     let (watched, heads) = Watched::new(stream);
     let service = service_fn(move |request| one(router.clone(), heads.clone(), request));
-    let connection =
-        http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).serve_connection(TokioIo::new(watched), service);
+    let connection = http1::Builder::new()
+        .max_buf_size(HEAD_BYTES_MAX)
+        // A request that came whole is carried out and answered, as Kask does, whether or not the client hung up by then.
+        .half_close(true)
+        .serve_connection(TokioIo::new(watched), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

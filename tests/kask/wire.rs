@@ -270,8 +270,23 @@ fn a_body_that_does_not_come_is_not_waited_for() {
 #[test]
 fn a_client_that_hangs_up_does_not_undo_its_request() {
     let node = kask();
-    node.connect().send(post("k", &[], b"v")).expect("send a request and hang up");
-    eventually("the value is stored", Duration::from_secs(10), || {
-        (node.get(&format!("{BASE}k")).status == 200).then_some(())
-    });
+    for n in 0..50 {
+        // The end of what is sent arrives with the request, or before it was looked at.
+        let key = format!("k{n}");
+        node.connect().send(post(&key, &[], b"v")).expect("send a request and hang up");
+        eventually("the value is stored", Duration::from_secs(10), || {
+            (node.get(&format!("{BASE}{key}")).status == 200).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_client_that_has_nothing_more_to_send_gets_its_answer() {
+    let node = kask();
+    for n in 0..50 {
+        let mut connection = node.connect();
+        connection.send(post(&format!("k{n}"), &[], b"v")).expect("send a request");
+        connection.finish_sending().expect("say that it was the last");
+        assert_eq!(compare(&created(), &connection.receive().expect("the answer")), Ok(()));
+    }
 }
