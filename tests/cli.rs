@@ -32,7 +32,6 @@ fn check_config_names_every_key_that_is_not_built_yet_and_serve_refuses_them() {
         "log.kafka",
         "peers",
         "audit",
-        "checkpoints",
         "on_log_outage",
         "stores.anon.scope",
         "stores.anon.quota_bytes",

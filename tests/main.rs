@@ -14,6 +14,7 @@ mod cli;
 mod durability;
 mod hostile;
 mod kask;
+mod rebuild;
 mod secrecy;
 mod sim;
 mod tidy;

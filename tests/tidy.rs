@@ -23,7 +23,7 @@ const EDGES: [(&str, &[&str]); 7] = [
 const NAMED_ONLY_IN: [(&str, &[&str]); 5] = [
     ("rocksdb", &["eventlog/src/embedded", "materializer/src/sessions"]),
     ("axum", &["api/src"]),
-    ("hyper", &["api/src"]),
+    ("hyper", &["api/src", "server/src/commands"]),
     ("aws_lc_rs", &["api/src/seal.rs", "api/src/seal"]),
     ("yaml_serde", &["server/src/config"]),
 ];

@@ -1,15 +1,19 @@
-//! The admin listener: what this node is doing, for operators. Loopback only until it can tell people apart.
+//! The admin listener: what this node is doing, and what it can be told to do. Loopback only until it can tell people
+//! apart.
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{Path, State},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, Uri, header};
+use schemas::StoreName;
 use serde::Serialize;
 
-use crate::{App, routes};
+use crate::{App, Job, Task, routes};
 
 /// What is known of one store.
 #[derive(Serialize)]
@@ -24,13 +28,25 @@ struct Status<'a> {
     version: &'static str,
     ready: bool,
     waiting_for: Option<String>,
-    stores: std::collections::BTreeMap<&'a str, StoreStatus<'a>>,
+    stores: BTreeMap<&'a str, StoreStatus<'a>>,
+}
+
+/// What went wrong (RFC 9457). The title says all that a type of its own would.
+#[derive(Serialize)]
+struct Problem<'a> {
+    r#type: &'a str,
+    title: &'a str,
+    detail: &'a str,
 }
 
 /// Every route of the admin listener.
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/rebuild", post(|app, uri| order(app, uri, Task::Rebuild)))
+        .route("/v1/verify", post(|app, uri| order(app, uri, Task::Verify)))
+        .route("/v1/checkpoint", post(|app, uri| order(app, uri, Task::Checkpoint)))
+        .route("/v1/jobs/{id}", get(job).delete(cancel))
         .route("/metrics", get(routes::metrics))
         .fallback(|| async { StatusCode::NOT_FOUND })
         .with_state(app)
@@ -48,4 +64,80 @@ async fn status(State(app): State<App>) -> Response {
         stores: stores.collect(),
     };
     Json(status).into_response()
+}
+
+/// `?store=NAME` restricts the job to one store.
+async fn order(State(app): State<App>, uri: Uri, task: Task) -> Response {
+    let store = match store(&app, uri.query().unwrap_or_default()) {
+        Ok(store) => store,
+        Err(Unusable::Parameter) => {
+            return problem(StatusCode::BAD_REQUEST, "Unknown parameter", "The one parameter is store");
+        }
+        Err(Unusable::Store) => {
+            let known: Vec<_> = app.stores.iter().map(|store| store.name.as_str()).collect();
+            let detail = format!("The stores are: {}", known.join(", "));
+            return problem(StatusCode::NOT_FOUND, "No such store", &detail);
+        }
+    };
+    if let Some(why) = app.readiness.first_problem() {
+        let detail = format!("The node is not ready: {why}. Try again when it is");
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "Not ready", &detail);
+    }
+    match app.jobs.order(task, store) {
+        Ok(job) => {
+            let mut response = (StatusCode::ACCEPTED, Json(job.status())).into_response();
+            let location = format!("/v1/jobs/{}", job.id);
+            let location = HeaderValue::from_str(&location).expect("a path of digits is a header");
+            response.headers_mut().insert(header::LOCATION, location);
+            response
+        }
+        Err(busy) => {
+            let detail = format!("Job {} runs; wait for it, or DELETE /v1/jobs/{}", busy.job, busy.job);
+            problem(StatusCode::CONFLICT, "Another job runs", &detail)
+        }
+    }
+}
+
+/// What is wrong with a query.
+enum Unusable {
+    Parameter,
+    Store,
+}
+
+fn store(app: &App, query: &str) -> Result<Option<StoreName>, Unusable> {
+    let mut found = None;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let name = pair.strip_prefix("store=").ok_or(Unusable::Parameter)?;
+        let store = app.stores.iter().find(|store| store.name.as_str() == name);
+        found = Some(store.ok_or(Unusable::Store)?.name.clone());
+    }
+    Ok(found)
+}
+
+async fn job(State(app): State<App>, Path(id): Path<String>) -> Response {
+    find(&app, &id).map_or_else(no_such_job, |job| Json(job.status()).into_response())
+}
+
+/// A job that has ended already stays as it ended.
+async fn cancel(State(app): State<App>, Path(id): Path<String>) -> Response {
+    let Some(job) = find(&app, &id) else { return no_such_job() };
+    job.stop.cancel();
+    StatusCode::NO_CONTENT.into_response()
+}
+
+fn find(app: &App, id: &str) -> Option<Arc<Job>> {
+    app.jobs.get(id.parse().ok()?)
+}
+
+fn no_such_job() -> Response {
+    let detail = "Jobs are numbered from 1 in each run of the program; the last hundred are known";
+    problem(StatusCode::NOT_FOUND, "No such job", detail)
+}
+
+fn problem(status: StatusCode, title: &str, detail: &str) -> Response {
+    let mut response = (status, Json(Problem { r#type: "about:blank", title, detail })).into_response();
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
 }

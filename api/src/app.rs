@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{BodyRoom, DiskRoom, Metrics, Readiness, Stores};
+use crate::{BodyRoom, DiskRoom, Jobs, Metrics, Readiness, Stores};
 
 /// Everything that a handler may use. Cheap to clone; no globals.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct App {
     pub body_room: BodyRoom,
     /// Whether the disk has room for writes.
     pub disk_room: DiskRoom,
+    /// Work that operators order.
+    pub jobs: Jobs,
     /// Gives random bytes that a value is sealed under. Never the same twice.
     pub salt: fn() -> [u8; 16],
     /// The OpenAPI template; its base URI is filled in at each request.

@@ -12,6 +12,7 @@ mod app;
 mod body;
 mod conditions;
 mod head;
+mod jobs;
 mod metrics;
 mod patience;
 mod problem;
@@ -29,6 +30,7 @@ pub mod admin;
 
 pub use app::{App, BuildInfo, Limits};
 pub use body::BodyRoom;
+pub use jobs::{Busy, Ended, Job, JobState, JobStatus, Jobs, Task};
 pub use metrics::Metrics;
 pub use problem::{Kind, Outcome, Problem};
 pub use readiness::{Latch, Readiness};

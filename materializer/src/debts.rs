@@ -29,6 +29,12 @@ impl Debts {
         self.lock().len()
     }
 
+    /// What `other` owes now, and nothing else.
+    pub(crate) fn replace_with(&self, other: &Self) {
+        let owed = other.lock().clone();
+        *self.lock() = owed;
+    }
+
     /// What of `changes` is news: a debt that is owed already keeps its date, and one that never was is not paid.
     pub(crate) fn news(
         &self,

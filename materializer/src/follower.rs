@@ -5,11 +5,16 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use eventlog::{Batch, EventLog, LogClock, ReadError};
 use futures::{StreamExt, stream};
 use schemas::{KeyId, MacKey, Timestamp, Topic, Version};
-use tokio::time::MissedTickBehavior;
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::MissedTickBehavior,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Debts, Expired, Fence, Marks, Metrics, Source, View, ViewError, ViewWrite, fold, metrics::StoreMetrics,
+    Debts, Expired, Fence, Metrics, Serving, View, ViewError, ViewWrite,
+    apply::{Target, marks},
+    metrics::StoreMetrics,
     view::SavedLog,
 };
 
@@ -25,8 +30,10 @@ pub struct Follower {
     pub own: Arc<dyn EventLog>,
     /// The logs that are mirrored here.
     pub mirrored: Vec<Arc<dyn EventLog>>,
-    /// What is folded into.
-    pub view: Arc<dyn View>,
+    /// What is folded into and read.
+    pub serving: Arc<Serving>,
+    /// Views that are to take the place of the one that is served.
+    pub successors: mpsc::Receiver<Successor>,
     /// What proves that a record is ours.
     pub mac: MacKey,
     /// Learns the log's time.
@@ -39,6 +46,15 @@ pub struct Follower {
     pub observe: Box<dyn Fn(Version) + Send>,
     /// What is counted.
     pub metrics: Metrics,
+}
+
+/// A view that was made from the same logs, to take the place of the one that is served.
+#[derive(Debug)]
+pub struct Successor {
+    /// Has applied nearly all that the one before has.
+    pub view: Arc<dyn View>,
+    /// Resolves once it is served.
+    pub served: oneshot::Sender<()>,
 }
 
 /// The view does not move any more.
@@ -76,18 +92,33 @@ impl Follower {
 struct Apply {
     follower: Follower,
     counted: StoreMetrics,
+    /// What is folded into: the view that is served, or the one that is taking its place.
+    view: Arc<dyn View>,
+    /// Those of `view`.
+    debts: Arc<Debts>,
+    handover: Option<Handover>,
     newest_version: Option<Version>,
     sweep_after: Option<KeyId>,
+}
+
+/// What a log brought.
+type FromLog = (Arc<dyn EventLog>, Result<Batch, ReadError>);
+
+/// From the last write to the view that is served until its successor holds all that readers may have seen.
+struct Handover {
+    seen: BTreeMap<Topic, SavedLog>,
+    served: oneshot::Sender<()>,
 }
 
 impl Apply {
     fn new(follower: Follower) -> Self {
         let counted = follower.metrics.of_store(follower.own.topic().store.as_str());
-        Self { follower, counted, newest_version: None, sweep_after: None }
+        let (view, debts) = (follower.serving.view(), Arc::clone(&follower.debts));
+        Self { follower, counted, view, debts, handover: None, newest_version: None, sweep_after: None }
     }
 
     async fn run(mut self, stop: CancellationToken) -> Result<(), FollowError> {
-        let saved = self.follower.view.saved()?;
+        let saved = self.view.saved()?;
         self.newest_version = saved.marks.newest_version;
         self.show_debts();
         let mut batches = self.read_all(&saved.logs);
@@ -99,6 +130,9 @@ impl Apply {
                 biased;
                 () = stop.cancelled() => return self.remember_clock(),
                 _ = sweep.tick() => self.sweep()?,
+                Some(successor) = self.follower.successors.recv() => {
+                    batches = self.hand_over_to(successor)?;
+                }
                 next = batches.next() => match next {
                     Some((log, Ok(batch))) => self.apply(&*log, batch)?,
                     Some((log, Err(source))) => {
@@ -114,7 +148,7 @@ impl Apply {
     fn read_all(
         &self,
         saved: &BTreeMap<Topic, SavedLog>,
-    ) -> impl stream::Stream<Item = (Arc<dyn EventLog>, Result<Batch, ReadError>)> + Unpin + use<> {
+    ) -> stream::SelectAll<stream::BoxStream<'static, FromLog>> {
         let logs = [&self.follower.own].into_iter().chain(&self.follower.mirrored);
         stream::select_all(logs.map(|log| {
             let from = saved.get(log.topic()).map(|saved| saved.frontier.clone()).unwrap_or_default();
@@ -124,48 +158,69 @@ impl Apply {
     }
 
     fn apply(&mut self, log: &dyn EventLog, batch: Batch) -> Result<(), FollowError> {
-        let Batch { partition, entries, up_to } = batch;
-        let Follower { own, mirrored: _, view, mac, clock, fence, debts, observe, metrics: _ } =
-            &self.follower;
-        let (topic, count) = (log.topic(), entries.len() as u64);
-        let source = Source { topic, partition, is_own: topic == own.topic() };
+        let Follower { own, mac, clock, fence, observe, .. } = &self.follower;
+        let (topic, partition, count) = (log.topic(), batch.partition, batch.entries.len() as u64);
+        let target = Target { view: &*self.view, debts: &self.debts, mac, clock };
+        let applied = target.apply((topic, topic == own.topic()), batch, self.newest_version)?;
 
-        let changes = fold(&source, mac, entries, |key| view.version(key))?;
-        let newest_append = changes.newest_append;
-        clock.observe_append(newest_append);
-        self.newest_version = self.newest_version.max(changes.newest_version);
-        if let Some((offset, refusal)) = changes.refused.first() {
-            let count = changes.refused.len();
-            tracing::error!(
-                "Set aside {count} records of {topic} {partition}, the first at {offset}: {refusal}"
-            );
-        }
-
-        let news = debts.news(&changes.debts, clock.now());
-        let write = ViewWrite {
-            cells: changes.cells,
-            debts: news,
-            positions: vec![(topic.clone(), partition, up_to)],
-            marks: self.marks(),
-        };
-        view.write(&write)?;
-
-        // IMPORTANT: whoever waits at the fence reads the view next, so the write comes first.
-        debts.take(&write.debts);
-        changes.newest_version.into_iter().for_each(observe);
-        fence.publish(topic, partition, up_to);
-        self.show_debts();
-        if Timestamp::EPOCH < newest_append {
-            self.counted.apply_lag_seconds.set(clock.now().since(newest_append).as_secs_f64());
+        self.newest_version = applied.newest_seen;
+        applied.newest_version.into_iter().for_each(observe);
+        if Timestamp::EPOCH < applied.newest_append {
+            self.counted.apply_lag_seconds.set(clock.now().since(applied.newest_append).as_secs_f64());
         }
         self.counted.applied.inc_by(count);
-        self.counted.refused.inc_by(changes.refused.len() as u64);
+        self.counted.refused.inc_by(applied.refused);
+        if self.handover.is_some() {
+            self.serve_when_it_holds_what_was_seen()?;
+        } else {
+            // IMPORTANT: whoever waits at the fence reads the view next, so the write came first.
+            fence.publish(topic, partition, applied.up_to);
+        }
+        self.show_debts();
+        Ok(())
+    }
+
+    /// From here on the successor is folded into. What was served goes on being read, and stands still, until the
+    /// successor has caught up with it: a moment.
+    fn hand_over_to(
+        &mut self,
+        successor: Successor,
+    ) -> Result<stream::SelectAll<stream::BoxStream<'static, FromLog>>, FollowError> {
+        let Successor { view, served } = successor;
+        // A handover that has not ended is given up: what is served is still the one before it.
+        let seen = self.follower.serving.view().saved()?.logs;
+        let saved = view.saved()?;
+        (self.view, self.debts) = (view, Arc::new(Debts::new(saved.debts)));
+        self.newest_version = self.newest_version.max(saved.marks.newest_version);
+        self.sweep_after = None;
+        self.handover = Some(Handover { seen, served });
+        self.serve_when_it_holds_what_was_seen()?;
+        Ok(self.read_all(&saved.logs))
+    }
+
+    fn serve_when_it_holds_what_was_seen(&mut self) -> Result<(), FollowError> {
+        let logs = self.view.saved()?.logs;
+        let holds = |(topic, seen): (&Topic, &SavedLog)| {
+            logs.get(topic).is_some_and(|log| log.frontier.is_at_least(&seen.frontier))
+        };
+        let Some(handover) = self.handover.take_if(|handover| handover.seen.iter().all(holds)) else {
+            return Ok(());
+        };
+        let Follower { serving, debts, fence, .. } = &self.follower;
+        debts.replace_with(&self.debts);
+        self.debts = Arc::clone(debts);
+        // IMPORTANT: before the fence says that it holds more than the one before.
+        serving.replace(Arc::clone(&self.view));
+        for (topic, log) in &logs {
+            log.frontier.iter().for_each(|(partition, up_to)| fence.publish(topic, partition, up_to));
+        }
+        let _nobody_waits = handover.served.send(());
         Ok(())
     }
 
     /// Drops the contents of some cells that expired. Only returns space: nothing is correct because of it.
     fn sweep(&mut self) -> Result<(), FollowError> {
-        let Follower { view, clock, debts, .. } = &self.follower;
+        let (view, debts, clock) = (&self.view, &self.debts, &self.follower.clock);
         // Not before this node's own readers have been told that it expired, either.
         let gc_now = clock.gc_now().min(clock.last_read_now());
         let mut cells = BTreeMap::new();
@@ -185,7 +240,7 @@ impl Apply {
             view.write(&ViewWrite {
                 cells,
                 debts: forgiven.clone(),
-                marks: self.marks(),
+                marks: marks(clock, self.newest_version),
                 ..ViewWrite::default()
             })?;
             debts.take(&forgiven);
@@ -200,16 +255,8 @@ impl Apply {
 
     /// What readers were told since the last batch, for the next start.
     fn remember_clock(&self) -> Result<(), FollowError> {
-        Ok(self.follower.view.write(&ViewWrite { marks: self.marks(), ..ViewWrite::default() })?)
-    }
-
-    fn marks(&self) -> Marks {
-        let clock = &self.follower.clock;
-        Marks {
-            newest_version: self.newest_version,
-            newest_append: clock.newest_append(),
-            read_now: clock.last_read_now(),
-        }
+        let marks = marks(&self.follower.clock, self.newest_version);
+        Ok(self.view.write(&ViewWrite { marks, ..ViewWrite::default() })?)
     }
 }
 

@@ -5,18 +5,24 @@
 //! - [`Cell`] and [`judge`]: the whole semantics, pure;
 //! - [`fold`]: a batch of a log as the changes it makes to a view, pure;
 //! - [`Follower`]: the only loop that moves events into state;
+//! - [`Serving`] and [`Replay`]: the view that is read, and the fold that makes another to take its place;
 //! - [`Fence`] and [`Barrier`]: wait until the view holds a position, or everything that is durable;
 //! - [`Reads`]: the view, as fresh as its store promises;
+//! - [`Hashes`]: what a view says, in 4096 numbers;
 //! - [`View`]: what the fold reads and writes, in RocksDB ([`sessions`]) or in memory ([`memory`]).
 
+mod apply;
 mod barrier;
 mod cell;
 mod debts;
 mod fence;
 mod fold;
 mod follower;
+mod hashes;
 mod metrics;
 mod reads;
+mod replay;
+mod serving;
 mod view;
 
 pub mod memory;
@@ -27,7 +33,10 @@ pub use cell::{Cell, State, Verdict, judge};
 pub use debts::Debts;
 pub use fence::{Fence, FenceError};
 pub use fold::{Changes, DebtChange, Refusal, Source, fold};
-pub use follower::{FollowError, Follower};
+pub use follower::{FollowError, Follower, Successor};
+pub use hashes::{BUCKETS, Essence, Hashes};
 pub use metrics::Metrics;
 pub use reads::{Freshness, NotKnown, Reads};
+pub use replay::{Frontiers, Replay};
+pub use serving::Serving;
 pub use view::{Expired, Marks, Saved, SavedLog, View, ViewError, ViewWrite};

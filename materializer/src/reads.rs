@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use eventlog::LogClock;
 use schemas::{KeyId, PartitionCount, Position, Topic, Version};
 
-use crate::{Barrier, BarrierError, Cell, Fence, FenceError, View, ViewError};
+use crate::{Barrier, BarrierError, Cell, Fence, FenceError, Serving, ViewError};
 
 /// How fresh a read is.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub enum Freshness {
 /// The view of one store, and how it is read.
 pub struct Reads {
     /// The cells.
-    pub view: Arc<dyn View>,
+    pub serving: Arc<Serving>,
     /// How fresh they have to be.
     pub freshness: Freshness,
     /// How far the view has come.
@@ -51,7 +51,7 @@ impl Reads {
     pub async fn visible(&self, key: KeyId, patience: Duration) -> Result<Option<Cell>, NotKnown> {
         self.freshen(key, patience).await?;
         let now = self.clock.read_now();
-        Ok(self.view.get(&key)?.filter(|cell| cell.visible(now).is_some()))
+        Ok(self.serving.view().get(&key)?.filter(|cell| cell.visible(now).is_some()))
     }
 
     /// The version of the newest event of a key, whatever became of it.
@@ -60,7 +60,7 @@ impl Reads {
     /// When this node cannot know within `patience`.
     pub async fn newest(&self, key: KeyId, patience: Duration) -> Result<Option<Version>, NotKnown> {
         self.freshen(key, patience).await?;
-        Ok(self.view.version(&key)?)
+        Ok(self.serving.view().version(&key)?)
     }
 
     /// Waits until this node has applied a record of its own data centre.

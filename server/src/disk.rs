@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, io, path::Path, path::PathBuf, time::Duration};
 
+use anyhow::{Context, ensure};
 use api::{DiskRoom, Room};
 use prometheus::{Gauge, IntGauge, Registry};
 use tokio::{
@@ -50,6 +51,23 @@ impl DiskMetrics {
         registry.register(Box::new(metrics.runway.clone()))?;
         Ok(metrics)
     }
+}
+
+/// Whether `needed` more bytes leave the disk of `dir` above the mark below which new sessions are refused.
+///
+/// # Errors
+/// When they do not, or the disk does not say.
+pub(crate) fn check_room(dir: &Path, needed: u64) -> anyhow::Result<()> {
+    let disk = Disk::of(dir).with_context(|| format!("ask for the free space of {}", dir.display()))?;
+    ensure!(
+        disk.high_mark() <= disk.free.saturating_sub(needed),
+        "it takes up to {} MB more on the disk of {}, which has {} MB free and keeps {} MB",
+        needed >> 20,
+        dir.display(),
+        disk.free >> 20,
+        disk.high_mark() >> 20
+    );
+    Ok(())
 }
 
 /// A disk's free and total bytes, as an unprivileged process may use them.

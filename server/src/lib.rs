@@ -13,8 +13,10 @@ pub mod node;
 pub mod store;
 
 mod build_info;
+mod checkpoints;
 mod data_dir;
 mod disk;
+mod jobs;
 mod open_files;
 mod repair;
 mod secrets;

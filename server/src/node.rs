@@ -3,13 +3,13 @@
 use std::{fs, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow};
-use api::{App, Backend, BodyRoom, DiskRoom, Latch, Limits, Readiness, Sealer, Store, Stores};
+use api::{App, Backend, BodyRoom, DiskRoom, Job, Jobs, Latch, Limits, Readiness, Sealer, Store, Stores};
 use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
     embedded::{EmbeddedLog, EmbeddedOptions},
 };
 use materializer::{
-    Follower, View,
+    Follower, Reads, View,
     sessions::{SessionView, ViewMemory},
 };
 use prometheus::Registry;
@@ -18,7 +18,7 @@ use schemas::{MacKey, StoreName, Topic, WriterId, caps::CLOCK_DRIFT_MAX};
 use tokio::{
     net::TcpListener,
     runtime::Handle,
-    sync::oneshot,
+    sync::{mpsc, oneshot, watch},
     task::{JoinError, JoinSet, spawn_blocking},
 };
 use tokio_util::sync::CancellationToken;
@@ -26,9 +26,11 @@ use writer::Retention;
 
 use crate::{
     build_info::BUILD,
+    checkpoints::Checkpoints,
     config::{Config, LogConfig, StoreConfig},
     data_dir::{self, DataDir},
     disk::{self, DiskMetrics},
+    jobs::{self, Workplace},
     open_files,
     secrets::{self, Secrets},
     space::{self, SpaceMetrics},
@@ -86,7 +88,8 @@ pub async fn run(config: Config, listening: impl FnOnce(), stop: CancellationTok
     }
     let readiness = Arc::new(Readiness::default());
     let registry = Registry::new();
-    let app = app(&config, &secrets, &readiness, &registry)?;
+    let (jobs, orders) = Jobs::new();
+    let app = app(&config, &secrets, &readiness, &registry, jobs)?;
     let mut node = Node {
         latches: config
             .stores
@@ -105,7 +108,7 @@ pub async fn run(config: Config, listening: impl FnOnce(), stop: CancellationTok
         tracing::info!("Starting service as http://{address}:{port}{}", store.base_uri());
     }
 
-    let outcome = node.open_and_wait(&config, &secrets, &app, &registry, &stop).await;
+    let outcome = node.open_and_wait(&config, &secrets, &app, &registry, orders, &stop).await;
     let stopped = tokio::time::timeout(STOP_PATIENCE, node.shut_down()).await;
     let stopped = stopped.unwrap_or_else(|_| Err(anyhow!("the node did not stop within {STOP_PATIENCE:?}")));
     // What came first is what a person must know; the rest follows from it.
@@ -116,6 +119,9 @@ pub async fn run(config: Config, listening: impl FnOnce(), stop: CancellationTok
     })?;
     stopped
 }
+
+/// Where jobs arrive that operators order.
+type Orders = mpsc::UnboundedReceiver<Arc<Job>>;
 
 /// A node at work.
 struct Node {
@@ -133,7 +139,8 @@ struct Node {
 struct OpenStore {
     name: StoreName,
     log: Arc<EmbeddedLog>,
-    view: Arc<SessionView>,
+    /// The generation that is served.
+    view: watch::Sender<Arc<SessionView>>,
 }
 
 impl Node {
@@ -155,6 +162,7 @@ impl Node {
         secrets: &Secrets,
         app: &App,
         registry: &Registry,
+        orders: Orders,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let metrics = Metrics {
@@ -168,22 +176,44 @@ impl Node {
         let space = SpaceMetrics::register(registry).context("register the metrics of space")?;
         let memory = ViewMemory::of(config.memory_mb as usize * 1024 * 1024);
         let opening = async {
+            let mut workplaces = Vec::new();
             for ((name, store), latch) in config.stores.iter().zip(std::mem::take(&mut self.latches)) {
                 let open = OpenedParts::open(config, secrets, (name, store), &memory, &metrics).await;
                 let (parts, open) = open.with_context(|| format!("open the store {name}"))?;
-                let rule =
-                    crate::droppable(Arc::clone(&parts.view), Arc::clone(&parts.clock), parts.retention);
-                open.log.drop_what(Box::new(rule));
+                let (mac, retention) = (parts.mac.clone(), parts.retention);
                 let (store_node, follower) =
                     StoreNode::assemble(parts).with_context(|| format!("read the view of {name}"))?;
-                self.open.push(open.clone_handles());
+                let Reads { serving, clock, fence, .. } = &*store_node.reads;
+                let rule = crate::droppable(Arc::clone(serving), Arc::clone(clock), retention);
+                open.log.drop_what(Box::new(rule));
+                let workplace = Workplace {
+                    name: name.clone(),
+                    view_dir: view_dir::of_store(config, name),
+                    checkpoints: checkpoints(config, name),
+                    log: Arc::clone(&open.log),
+                    generation: open.view.clone(),
+                    fence: Arc::clone(fence),
+                    successor: store_node.successor.clone(),
+                    mac,
+                    clock: Arc::clone(clock),
+                    memory: memory.clone(),
+                    cleaning: Arc::default(),
+                };
                 self.work.spawn(follow(follower, self.stop_working.clone())?);
                 self.work.spawn(watch_log(Arc::clone(&open.log)));
-                self.work.spawn(watch_view(Arc::clone(&open.view), self.stop_working.clone()));
-                let (log, view) = (Arc::clone(&open.log), Arc::clone(&open.view));
-                self.work.spawn(space::keep(log, view, space.clone(), self.stop_working.clone()));
+                self.work.spawn(watch_view(open.view.subscribe(), self.stop_working.clone()));
+                let (log, view) = (Arc::clone(&open.log), open.view.subscribe());
+                let cleaning = Arc::clone(&workplace.cleaning);
+                self.work.spawn(space::keep(log, view, cleaning, space.clone(), self.stop_working.clone()));
+                self.open.push(open);
                 self.bring_up(store_node, name, app, latch).await?;
+                if let Some(config) = config.checkpoints {
+                    let stop = self.stop_working.clone();
+                    self.work.spawn(jobs::keep_checkpoints(workplace.clone(), config, stop));
+                }
+                workplaces.push(workplace);
             }
+            self.work.spawn(jobs::run(orders, workplaces, self.stop_working.clone()));
             Ok::<_, anyhow::Error>(())
         };
         match stop.run_until_cancelled(opening).await {
@@ -245,7 +275,7 @@ impl Node {
         spawn_blocking(move || logs.iter().for_each(|log| log.close())).await.context("close the logs")?;
         while self.work.join_next().await.is_some() {}
         let views: Vec<_> =
-            self.open.iter().map(|store| (store.name.clone(), Arc::clone(&store.view))).collect();
+            self.open.iter().map(|store| (store.name.clone(), store.view.borrow().clone())).collect();
         let flush = move || {
             views.iter().try_for_each(|(name, view)| {
                 view.flush().with_context(|| format!("flush the view of {name}"))
@@ -279,8 +309,9 @@ impl OpenedParts {
         let longest_ttl = log.longest_ttl(store.max_ttl.duration()).context("read the log")?;
         let log_clock = Arc::new(LogClock::new(Arc::clone(&clock)));
         let own = Arc::clone(&log) as Arc<dyn EventLog>;
-        let dir = config.data_dir.join("view").join(name.as_str());
-        let view = Arc::new(view_dir::open(&dir, memory, &log_clock, &[Arc::clone(&own)]).await?);
+        let (dir, checkpoints) = (view_dir::of_store(config, name), checkpoints(config, name));
+        let view = view_dir::open(&dir, memory, &log_clock, &[Arc::clone(&own)], &checkpoints).await?;
+        let view = Arc::new(view);
         let marks = view.saved()?.marks;
         log_clock.remember(marks.newest_append, marks.read_now);
         warn_of_a_clock_that_was_ahead(name, marks.read_now.since(clock.wall()));
@@ -297,15 +328,14 @@ impl OpenedParts {
             counted: metrics.counted.clone(),
             measured: metrics.measured.clone(),
         };
-        Ok((parts, OpenStore { name: name.clone(), log, view }))
+        Ok((parts, OpenStore { name: name.clone(), log, view: watch::Sender::new(view) }))
     }
 }
 
-impl OpenStore {
-    fn clone_handles(&self) -> Self {
-        let Self { name, log, view } = self;
-        Self { name: name.clone(), log: Arc::clone(log), view: Arc::clone(view) }
-    }
+/// Also where there are none, or none any more: those that are left can be started from.
+fn checkpoints(config: &Config, store: &StoreName) -> Checkpoints {
+    let keep = config.checkpoints.unwrap_or_default().keep;
+    Checkpoints::new(config.data_dir.join("checkpoints").join(store.as_str()), keep)
 }
 
 fn open_log(config: &Config, name: &StoreName, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<EmbeddedLog>> {
@@ -364,17 +394,25 @@ async fn watch_log(log: Arc<EmbeddedLog>) -> anyhow::Result<()> {
     }
 }
 
-/// Ends when the view is known to be damaged, with what is: the next start makes it anew.
-async fn watch_view(view: Arc<SessionView>, stop: CancellationToken) -> anyhow::Result<()> {
-    let mut damage = view.damage();
-    let Some(Ok(what)) = stop.run_until_cancelled(damage.wait_for(Option::is_some)).await else {
-        return Ok(());
-    };
-    let dir = view.dir().display();
-    Err(anyhow!(
-        "the view in {dir} is damaged; the next start makes it anew: {}",
-        what.as_deref().unwrap_or_default()
-    ))
+/// Ends when the view that is served is known to be damaged, with what is: the next start makes it anew.
+async fn watch_view(
+    mut generation: watch::Receiver<Arc<SessionView>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        let (dir, mut damage) = {
+            let view = generation.borrow_and_update();
+            (view.dir().to_owned(), view.damage())
+        };
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            what = damage.wait_for(Option::is_some) => if let Ok(what) = what {
+                let (dir, what) = (dir.display(), what.as_deref().unwrap_or_default());
+                return Err(anyhow!("the view in {dir} is damaged; the next start makes it anew: {what}"));
+            },
+            changed = generation.changed() => changed.context("nobody serves a view any more")?,
+        }
+    }
 }
 
 fn app(
@@ -382,6 +420,7 @@ fn app(
     secrets: &Secrets,
     readiness: &Arc<Readiness>,
     registry: &Registry,
+    jobs: Jobs,
 ) -> anyhow::Result<App> {
     let stores = config.stores.iter().map(|(name, store)| {
         let sealer = Sealer::new(name.clone(), &secrets.index, &secrets.ring, store.max_value_bytes)?;
@@ -405,6 +444,7 @@ fn app(
         },
         disk_room: DiskRoom::default(),
         body_room: BodyRoom::of(config.memory_mb as usize * 1024 * 1024 / BODIES_PART),
+        jobs,
         salt: || rand::rng().random(),
         openapi: openapi(config).into(),
     })

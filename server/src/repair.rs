@@ -40,7 +40,7 @@ pub async fn repair(store: &StoreNode, writer_id: WriterId, stop: CancellationTo
 }
 
 async fn pay(store: &StoreNode, key: KeyId) {
-    let event = match store.reads.view.get(&key) {
+    let event = match store.reads.serving.view().get(&key) {
         Ok(Some(cell)) => cell.to_event(key),
         // A cell that was dropped is owed to nobody; the follower sees that too, and forgives the debt.
         Ok(None) => return,

@@ -6,10 +6,11 @@
 use std::{sync::Arc, time::Duration};
 
 use eventlog::{LogClock, embedded::EmbeddedLog};
-use materializer::{View, sessions::SessionView};
+use materializer::{Serving, sessions::SessionView};
 use prometheus::{IntGaugeVec, Opts, Registry};
 use schemas::{Control, Message, Record, Timestamp, Until, caps::HEARTBEAT_RETENTION};
 use tokio::{
+    sync::{Mutex, watch},
     task::spawn_blocking,
     time::{MissedTickBehavior, interval},
 };
@@ -48,13 +49,13 @@ impl SpaceMetrics {
 /// tombstone's retention covers the end of everything that it shadows (`writer::Retention`, over the longest TTL that
 /// any start allowed), so it can go without them; not so where sessions live for ever.
 pub fn droppable(
-    view: Arc<dyn View>,
+    serving: Arc<Serving>,
     clock: Arc<LogClock>,
     retention: Retention,
 ) -> impl Fn(Timestamp, &Record) -> bool + Send + Sync {
     move |append_time, record| match record.decode() {
         Ok(Message::Event { event, sequence: _ }) => {
-            let newest = view.version(&event.key);
+            let newest = serving.view().version(&event.key);
             let is_superseded =
                 newest.is_ok_and(|newest| newest.is_some_and(|newest| event.version < newest));
             is_superseded || has_passed(event.retain_until, clock.gc_now(), retention)
@@ -74,18 +75,20 @@ fn has_passed(retain_until: Until, gc_now: Timestamp, retention: Retention) -> b
     }
 }
 
-/// Looks at the space of a store until `stop`, and cleans its log.
+/// Looks at the space of a store until `stop`, and cleans its log, unless somebody holds `cleaning`.
 pub(crate) async fn keep(
     log: Arc<EmbeddedLog>,
-    view: Arc<SessionView>,
+    view: watch::Receiver<Arc<SessionView>>,
+    cleaning: Arc<Mutex<()>>,
     metrics: SpaceMetrics,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(look.tick()).await.is_some() {
-        let (log, view, metrics) = (Arc::clone(&log), Arc::clone(&view), metrics.clone());
-        let looked = spawn_blocking(move || look_once(&log, &view, &metrics));
+        let (log, view, metrics) = (Arc::clone(&log), view.borrow().clone(), metrics.clone());
+        let may_clean = Arc::clone(&cleaning).try_lock_owned().ok();
+        let looked = spawn_blocking(move || look_once(&log, &view, &metrics, may_clean.as_deref()));
         match stop.run_until_cancelled(looked).await {
             Some(looked) => looked?,
             None => break,
@@ -94,11 +97,12 @@ pub(crate) async fn keep(
     Ok(())
 }
 
-fn look_once(log: &EmbeddedLog, view: &SessionView, metrics: &SpaceMetrics) {
+/// `may_clean`: nobody needs what the log may drop.
+fn look_once(log: &EmbeddedLog, view: &SessionView, metrics: &SpaceMetrics, may_clean: Option<&()>) {
     use eventlog::EventLog;
 
     let topic = log.topic();
-    match log.clean_if_due() {
+    match may_clean.map_or(Ok(None), |()| log.clean_if_due()) {
         Ok(None) => {}
         Ok(Some((before, after))) => tracing::info!("Cleaned {topic}: {before} bytes before, {after} after"),
         // Whoever writes to it finds out what that means.
@@ -119,7 +123,7 @@ fn look_once(log: &EmbeddedLog, view: &SessionView, metrics: &SpaceMetrics) {
 #[cfg(test)]
 mod tests {
     use eventlog::{Incarnation, ManualClock};
-    use materializer::{Cell, ViewWrite, memory::MemoryView};
+    use materializer::{Cell, View, ViewWrite, memory::MemoryView};
     use schemas::{
         Change, Event, Headers, Heartbeat, Hlc, KeyId, Sealed, Sequence, Topic, Version, WriterId,
     };
@@ -156,7 +160,7 @@ mod tests {
         let tombstone = event(1, 5, later, false);
         let cells = [(tombstone.key, Cell::of(tombstone.clone()))].into();
         view.write(&ViewWrite { cells, ..ViewWrite::default() }).unwrap();
-        let view = Arc::new(view) as Arc<dyn View>;
+        let view = Arc::new(Serving::new(Arc::new(view)));
 
         let clock = Arc::new(LogClock::new(Arc::new(ManualClock::at(NOW))));
         clock.anchor(NOW, Timestamp::EPOCH);

@@ -4,8 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use eventlog::{EventLog, LogClock};
 use futures::future::BoxFuture;
-use materializer::{Barrier, Debts, Fence, FenceError, Follower, Freshness, Reads, View, ViewError};
+use materializer::{
+    Barrier, Debts, Fence, FenceError, Follower, Freshness, Reads, Serving, Successor, View, ViewError,
+};
 use schemas::{KeyId, MacKey, Position, Version, WriterId};
+use tokio::sync::mpsc;
 use writer::{FenceFailed, LocalView, LookFailed, Retention, Versions, WriteError, Writer};
 
 use crate::config::ReadConsistency;
@@ -47,6 +50,8 @@ pub struct StoreNode {
     pub reads: Arc<Reads>,
     /// What the own log owes.
     pub debts: Arc<Debts>,
+    /// Takes a view that is to be served in place of the one that is.
+    pub successor: mpsc::Sender<Successor>,
     logs: Vec<Arc<dyn EventLog>>,
 }
 
@@ -96,6 +101,8 @@ impl StoreNode {
         let logs: Vec<_> = [&own].into_iter().chain(&mirrored).cloned().collect();
         let saved = view.saved()?;
 
+        let serving = Arc::new(Serving::new(view));
+        let (successor, successors) = mpsc::channel(1);
         let fence = Arc::new(Fence::default());
         for (topic, log) in &saved.logs {
             log.frontier.iter().for_each(|(partition, up_to)| fence.publish(topic, partition, up_to));
@@ -106,7 +113,7 @@ impl StoreNode {
             ReadConsistency::Node => Freshness::Node,
         };
         let reads = Arc::new(Reads {
-            view: Arc::clone(&view),
+            serving: Arc::clone(&serving),
             freshness,
             fence: Arc::clone(&fence),
             own: own.topic().clone(),
@@ -133,7 +140,8 @@ impl StoreNode {
         let follower = Follower {
             own,
             mirrored,
-            view,
+            serving,
+            successors,
             mac,
             clock,
             fence,
@@ -141,7 +149,7 @@ impl StoreNode {
             observe,
             metrics: counted,
         };
-        Ok((Self { writer, reads, debts, logs }, follower))
+        Ok((Self { writer, reads, debts, successor, logs }, follower))
     }
 
     /// Waits until the view has applied what the logs held when this was called, then says "alive" to the own log.

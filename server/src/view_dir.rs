@@ -1,4 +1,6 @@
 //! Where the view of a store lies: `view/<store>/<generation>/`. The highest generation is the one in use.
+//!
+//! A generation is complete when it gets its number; what is still being made has another name.
 
 use std::{
     fs, io,
@@ -12,12 +14,33 @@ use materializer::{
     View, ViewError,
     sessions::{SessionView, ViewMemory, ViewOptions},
 };
+use schemas::StoreName;
+
+use crate::{
+    checkpoints::{self, Checkpoints},
+    config::Config,
+};
 
 /// Where a damaged generation goes.
 const ASIDE: &str = "damaged";
 
+/// Where a generation is being made while another is served.
+pub(crate) const REBUILDING: &str = "rebuilding";
+
+/// Where the log is folded again to compare.
+pub(crate) const VERIFYING: &str = "verifying";
+
+/// Where a checkpoint is copied to.
+const RESTORING: &str = "restoring";
+
+/// Where the view of a store lies.
+pub(crate) fn of_store(config: &Config, store: &StoreName) -> PathBuf {
+    config.data_dir.join("view").join(store.as_str())
+}
+
 /// Opens the view of a store. One that is damaged is moved aside, for whoever wants to know why; one that was made from
-/// other logs is removed. An empty one takes its place: the logs give back everything that was in it.
+/// other logs is removed. The newest of `checkpoints` that is of use takes its place, or an empty one: the logs give back
+/// everything that is missing.
 ///
 /// # Errors
 /// When the log or the disk does not answer: then a view that may be in order is left alone.
@@ -26,9 +49,13 @@ pub(crate) async fn open(
     memory: &ViewMemory,
     clock: &Arc<LogClock>,
     logs: &[Arc<dyn EventLog>],
+    checkpoints: &Checkpoints,
 ) -> anyhow::Result<SessionView> {
     fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
-    let generations = generations(dir).with_context(|| format!("list {}", dir.display()))?;
+    for left in [REBUILDING, VERIFYING, RESTORING] {
+        remove(&dir.join(left))?;
+    }
+    let generations = numbered(dir).with_context(|| format!("list {}", dir.display()))?;
     let newest = generations.last().copied();
     if let Some(newest) = newest {
         match open_generation(dir, newest, memory, clock, logs).await? {
@@ -51,11 +78,46 @@ pub(crate) async fn open(
         }
     }
     let next = newest.map_or(1, |newest| newest + 1);
-    let view = open_generation(dir, next, memory, clock, logs).await??;
+    let view = match from_checkpoint(dir, next, memory, clock, logs, checkpoints).await? {
+        Some(view) => view,
+        None => open_generation(dir, next, memory, clock, logs).await??,
+    };
     for old in generations {
         remove(&generation_dir(dir, old))?;
     }
     Ok(view)
+}
+
+/// The generation `next`, from the newest checkpoint that is of use.
+async fn from_checkpoint(
+    dir: &Path,
+    next: u64,
+    memory: &ViewMemory,
+    clock: &Arc<LogClock>,
+    logs: &[Arc<dyn EventLog>],
+    checkpoints: &Checkpoints,
+) -> anyhow::Result<Option<SessionView>> {
+    for checkpoint in checkpoints.newest_first()? {
+        let (restoring, place) = (dir.join(RESTORING), generation_dir(dir, next));
+        checkpoints::restore(&checkpoint, &restoring)
+            .with_context(|| format!("copy {} to {}", checkpoint.display(), restoring.display()))?;
+        fs::rename(&restoring, &place).with_context(|| format!("name the view {}", place.display()))?;
+        let opened = open_generation(dir, next, memory, clock, logs).await?;
+        // It shares files with the view that is gone, perhaps because they are damaged: a block is checked when it is
+        // read.
+        match opened.and_then(|view| view.check().map(|()| view)) {
+            Ok(view) => {
+                tracing::info!("The view starts from the checkpoint {}", checkpoint.display());
+                return Ok(Some(view));
+            }
+            Err(error @ ViewError::Storage(_)) => return Err(error.into()),
+            Err(error) => {
+                tracing::warn!("The checkpoint {} is of no use: {error}", checkpoint.display());
+                remove(&place)?;
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Keeps one damaged generation, the last: it takes as much room as the view itself.
@@ -68,7 +130,8 @@ fn move_aside(dir: &Path, generation: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn remove(dir: &Path) -> anyhow::Result<()> {
+/// Removes `dir` and what is in it, if it is there.
+pub(crate) fn remove(dir: &Path) -> anyhow::Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("remove {}", dir.display()))
@@ -107,8 +170,14 @@ fn generation_dir(dir: &Path, generation: u64) -> PathBuf {
     dir.join(generation.to_string())
 }
 
-/// The generations in `dir`, lowest first.
-fn generations(dir: &Path) -> io::Result<Vec<u64>> {
+/// Where the next generation of the view in `dir` goes.
+pub(crate) fn next_generation(dir: &Path) -> anyhow::Result<PathBuf> {
+    let found = numbered(dir).with_context(|| format!("list {}", dir.display()))?;
+    Ok(generation_dir(dir, found.last().map_or(1, |newest| newest + 1)))
+}
+
+/// The numbers among the names in `dir`, lowest first.
+pub(crate) fn numbered(dir: &Path) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         found.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));

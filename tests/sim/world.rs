@@ -10,7 +10,7 @@ use std::{
 
 use eventlog::{EventLog, Incarnation, memory::MemoryLog};
 use materializer::{
-    Cell, State, View,
+    Cell, State,
     memory::{Contents, MemoryView},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -245,7 +245,7 @@ impl World {
     fn clean(&self) {
         let running = self.running[0].borrow();
         let process = &running.as_ref().expect("everybody runs").process;
-        let view = Arc::clone(&process.view) as Arc<dyn View>;
+        let view = Arc::clone(&process.store.reads.serving);
         let clock = Arc::clone(&process.store.reads.clock);
         let rule = server::droppable(view, clock, Retention::Expiring { ttl_max: TTL_MAX });
         self.site.broker.retain(|_, entry| !rule(entry.append_time, &entry.record));

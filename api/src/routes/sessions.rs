@@ -218,7 +218,7 @@ impl Session<'_> {
     }
 
     fn check_disk(&self) -> Result<(), Problem> {
-        let is_known = || Ok(self.backend.reads.view.version(&self.key_id)?.is_some());
+        let is_known = || Ok(self.backend.reads.serving.view().version(&self.key_id)?.is_some());
         match self.app.disk_room.takes(is_known) {
             Ok(true) => Ok(()),
             Ok(false) => {

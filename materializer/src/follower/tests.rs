@@ -60,8 +60,12 @@ fn set(of: u8, n: u64, expires_at: Until) -> Event {
 
 impl Bench {
     fn new() -> Self {
+        Self::of_partitions(1)
+    }
+
+    fn of_partitions(partitions: u32) -> Self {
         let machine = Arc::new(ManualClock::at(Timestamp::from_millis(1_000)));
-        let partitions = PartitionCount::new(1).unwrap();
+        let partitions = PartitionCount::new(partitions).unwrap();
         let incarnation = Incarnation("one".into());
         let log =
             MemoryLog::new(topic(), partitions, incarnation.clone(), Arc::clone(&machine) as Arc<dyn Clock>);
@@ -82,7 +86,8 @@ impl Bench {
         Follower {
             own: Arc::clone(&self.log) as Arc<dyn EventLog>,
             mirrored: Vec::new(),
-            view: Arc::clone(&self.view) as Arc<dyn View>,
+            serving: Arc::new(Serving::new(Arc::clone(&self.view) as Arc<dyn View>)),
+            successors: mpsc::channel(1).1,
             mac: mac(),
             clock: Arc::clone(&self.clock),
             fence: Arc::clone(&self.fence),
@@ -98,9 +103,13 @@ impl Bench {
     }
 
     fn append(&self, event: &Event) -> Position {
+        self.append_to(Partition(0), event)
+    }
+
+    fn append_to(&self, partition: Partition, event: &Event) -> Position {
         let sequence = Sequence { appender: WriterId(1), number: 1 };
         let record = Record::of_event(event, sequence).unwrap();
-        self.log.append(Partition(0), mac().sign(&topic(), Partition(0), record)).position
+        self.log.append(partition, mac().sign(&topic(), partition, record)).position
     }
 
     async fn applied(&self, position: Position) {
@@ -221,7 +230,7 @@ async fn the_fence_moves_after_the_view_was_written() {
     }
     let bench = Bench::new();
     let view = Arc::new(Watching(MemoryView::from_contents(bench.view.contents()), Arc::clone(&bench.fence)));
-    let follower = Follower { view, ..bench.follower() };
+    let follower = Follower { serving: Arc::new(Serving::new(view)), ..bench.follower() };
     let _follower = tokio::spawn(follower.run(CancellationToken::new()));
     bench.applied(bench.append(&set(1, 1, Until::Never))).await;
 }
@@ -293,4 +302,119 @@ async fn a_log_that_ends_before_the_views_position_stops_the_follower() {
     let (follower, _stop) = bench.start();
     let ended = follower.await.unwrap();
     assert!(matches!(ended, Err(FollowError::Log { source: ReadError::OutOfRange { .. }, .. })), "{ended:?}");
+}
+
+/// A successor at the positions that `contents` has.
+fn successor(contents: crate::memory::Contents) -> (Arc<MemoryView>, Successor, oneshot::Receiver<()>) {
+    let view = Arc::new(MemoryView::from_contents(contents));
+    let (served, is_served) = oneshot::channel();
+    (Arc::clone(&view), Successor { view: view as Arc<dyn View>, served }, is_served)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_is_served_once_it_holds_all_that_readers_may_have_seen() {
+    let bench = Bench::new();
+    let serving = Arc::new(Serving::new(Arc::clone(&bench.view) as Arc<dyn View>));
+    let (sender, successors) = mpsc::channel(1);
+    let follower = Follower { serving: Arc::clone(&serving), successors, ..bench.follower() };
+    let before = bench.view.contents();
+    let _follower = tokio::spawn(follower.run(CancellationToken::new()));
+    for n in 1..=100 {
+        bench.append(&set(u8::try_from(n).unwrap(), n, Until::Never));
+    }
+    bench.applied(bench.append(&set(1, 500, Until::Never))).await;
+
+    let (next, successor, is_served) = successor(before);
+    sender.send(successor).await.unwrap();
+    // Appended while the successor is far behind: whoever waits for it must read it.
+    let last = bench.append(&set(2, 501, Until::Never));
+    bench.applied(last).await;
+    assert_eq!(serving.view().version(&key(2)).unwrap(), Some(version(501)));
+    is_served.await.unwrap();
+    assert_eq!(next.contents().cells, serving_cells(&serving));
+    assert_eq!(next.version(&key(1)).unwrap(), Some(version(500)));
+    assert_eq!(bench.view.version(&key(2)).unwrap(), Some(version(2)), "the one before stands still");
+}
+
+fn serving_cells(serving: &Serving) -> BTreeMap<KeyId, Cell> {
+    serving.view().scan(None, 1_000).unwrap().into_iter().collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_successor_brings_its_own_debts() {
+    let bench = Bench::new();
+    let serving = Arc::new(Serving::new(Arc::clone(&bench.view) as Arc<dyn View>));
+    let (sender, successors) = mpsc::channel(1);
+    let follower = Follower { serving, successors, ..bench.follower() };
+    let _follower = tokio::spawn(follower.run(CancellationToken::new()));
+    bench.append(&set(1, 5, Until::Never));
+    bench.applied(bench.append(&set(1, 4, Until::Never))).await;
+    assert_eq!(bench.debts.count(), 1);
+
+    // Of a log whose loser was dropped.
+    let mut contents = bench.view.contents();
+    contents.saved.debts = BTreeMap::from([(key(9), Timestamp::EPOCH)]);
+    contents.cells.insert(key(9), Cell::of(set(9, 1, Until::Never)));
+    let (_, successor, is_served) = successor(contents);
+    sender.send(successor).await.unwrap();
+    is_served.await.unwrap();
+    let owed: Vec<_> = bench.debts.all().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(owed, [key(9)]);
+    bench.applied(bench.append(&set(9, 2, Until::Never))).await;
+    assert_eq!(bench.debts.count(), 0, "and they are paid like any other");
+}
+
+/// A successor that sees what the fence says whenever it is written.
+#[derive(Debug)]
+struct Seeing {
+    view: MemoryView,
+    fence: Arc<Fence>,
+    /// Not in the view that is served.
+    new: Mutex<Option<Position>>,
+    released: Mutex<Vec<bool>>,
+}
+
+impl View for Seeing {
+    fn get(&self, key: &KeyId) -> Result<Option<Cell>, ViewError> {
+        self.view.get(key)
+    }
+    fn write(&self, write: &ViewWrite) -> Result<(), ViewError> {
+        if let Some(new) = *self.new.lock().unwrap() {
+            let waiting = self.fence.wait_for(&topic(), new, Duration::ZERO).now_or_never();
+            self.released.lock().unwrap().push(waiting == Some(Ok(())));
+        }
+        self.view.write(write)
+    }
+    fn saved(&self) -> Result<Saved, ViewError> {
+        self.view.saved()
+    }
+    fn expired(&self, after: Option<KeyId>, gc_now: Timestamp) -> Result<Expired, ViewError> {
+        self.view.expired(after, gc_now)
+    }
+    fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError> {
+        self.view.scan(after, limit)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_of_what_only_the_successor_holds_while_the_one_before_is_read() {
+    let bench = Bench::of_partitions(3);
+    let serving = Arc::new(Serving::new(Arc::clone(&bench.view) as Arc<dyn View>));
+    let (sender, successors) = mpsc::channel(1);
+    let follower = Follower { serving: Arc::clone(&serving), successors, ..bench.follower() };
+    let before = MemoryView::from_contents(bench.view.contents());
+    let _follower = tokio::spawn(follower.run(CancellationToken::new()));
+    for partition in 0..3 {
+        let event = set(u8::try_from(partition).unwrap(), 1, Until::Never);
+        bench.applied(bench.append_to(Partition(partition), &event)).await;
+    }
+    let (served, is_served) = oneshot::channel();
+    let (new, released) = (Mutex::default(), Mutex::default());
+    let next = Arc::new(Seeing { view: before, fence: Arc::clone(&bench.fence), new, released });
+    sender.try_send(Successor { view: Arc::clone(&next) as Arc<dyn View>, served }).unwrap();
+    // The successor meets it in its first batch, long before it has seen the other partitions.
+    *next.new.lock().unwrap() = Some(bench.append_to(Partition(0), &set(0, 9, Until::Never)));
+    is_served.await.unwrap();
+    assert_eq!(*next.released.lock().unwrap(), [false, false, false]);
+    assert_eq!(serving.view().version(&key(0)).unwrap(), Some(version(9)));
 }

@@ -6,9 +6,9 @@
 //! Numbers are big-endian; a time of `u64::MAX` is never.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use schemas::{Headers, Sealed, Timestamp, Until, Version};
+use schemas::{Headers, KeyId, Sealed, Timestamp, Until, Version};
 
-use crate::{Cell, State};
+use crate::{Cell, Essence, State};
 
 const LIVE: u8 = 1;
 const STRIPPED: u8 = 2;
@@ -75,6 +75,17 @@ pub(super) fn decode_stripped(bytes: &[u8], gc_now: Timestamp) -> Option<Option<
         headers: Headers::from_bytes(Bytes::copy_from_slice(headers)).ok()?,
         state: State::Stripped { expires_at: Until::At(end) },
     }))
+}
+
+/// What counts of a cell when views are compared. `None` when the bytes are not a cell.
+pub(super) fn decode_essence(key: KeyId, bytes: &[u8]) -> Option<Essence> {
+    let expires_at = match *bytes.first()? {
+        LIVE | STRIPPED => Some(decode_until(bytes.get(FIXED_BYTES..FIXED_BYTES + 8)?)?),
+        TOMBSTONE => None,
+        _ => return None,
+    };
+    let (version, retain_until) = (decode_version(bytes)?, decode_retain_until(bytes)?);
+    Some(Essence { key, version, retain_until, expires_at })
 }
 
 /// The version alone, without looking at the rest.
@@ -154,6 +165,8 @@ mod tests {
                 prop_assert_eq!(&encode(&cell)[..], &bytes[..]);
                 prop_assert_eq!(decode_version(&bytes), Some(cell.version));
                 prop_assert_eq!(decode_retain_until(&bytes), Some(cell.retain_until));
+                let key = KeyId::from_bytes([1; 16]);
+                prop_assert_eq!(decode_essence(key, &bytes), Some(Essence::of(key, &cell)));
             }
         }
 

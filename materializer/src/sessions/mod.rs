@@ -6,26 +6,31 @@
 
 mod cell;
 mod filter;
+mod frozen;
 mod keys;
 mod memory;
 mod options;
 
 use std::{
     fmt, fs,
+    ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use bytes::Bytes;
 use eventlog::{Incarnation, LogClock};
 use rocksdb::{
-    DB, Direction, ErrorKind, IteratorMode, ReadOptions, WriteBatch, WriteOptions,
+    DB, Direction, ErrorKind, IteratorMode, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
     properties::LIVE_SST_FILES_SIZE,
 };
 use schemas::{KeyId, Offset, Timestamp, Topic, Version};
 use tokio::sync::watch;
 
-pub use self::memory::ViewMemory;
+pub use self::{frozen::Frozen, memory::ViewMemory};
 use crate::{Cell, Expired, Marks, Saved, SavedLog, View, ViewError, ViewWrite};
 
 /// The on-disk format of a view's directory.
@@ -39,10 +44,27 @@ const DAMAGE: &str = "DAMAGED";
 
 /// Cells of one store, in RocksDB.
 pub struct SessionView {
-    dir: PathBuf,
     db: DB,
+    // After the database, so that it goes when the files are closed.
+    dir: Dir,
     unlogged: WriteOptions,
     damage: watch::Sender<Option<Arc<str>>>,
+}
+
+/// Where a view lies.
+#[derive(Debug)]
+struct Dir {
+    path: PathBuf,
+    is_temporary: AtomicBool,
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        if self.is_temporary.load(Ordering::Relaxed) {
+            // The next start removes what is left.
+            let _left = fs::remove_dir_all(&self.path);
+        }
+    }
 }
 
 /// A key of the database and its value.
@@ -73,7 +95,12 @@ impl SessionView {
         let db = DB::open(&options::db_options(memory, clock), dir).map_err(|error| failure(&error))?;
         let mut unlogged = WriteOptions::default();
         unlogged.disable_wal(true);
-        let view = Self { dir: dir.to_owned(), db, unlogged, damage: watch::Sender::new(None) };
+        let view = Self {
+            dir: Dir { path: dir.to_owned(), is_temporary: AtomicBool::new(false) },
+            db,
+            unlogged,
+            damage: watch::Sender::new(None),
+        };
         match view.get_raw(keys::FORMAT)? {
             Some(format) if format == FORMAT => view.check_logs(&logs)?,
             Some(other) => {
@@ -87,7 +114,30 @@ impl SessionView {
 
     /// Where it lies.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        &self.dir.path
+    }
+
+    /// Whether its directory goes with it, once nobody holds it any more.
+    pub fn set_temporary(&self, is_temporary: bool) {
+        self.dir.is_temporary.store(is_temporary, Ordering::Relaxed);
+    }
+
+    /// Reads everything once, and with it every block of cells.
+    ///
+    /// # Errors
+    /// When some of it is damaged, or the disk fails.
+    pub fn check(&self) -> Result<(), ViewError> {
+        self.saved()?;
+        self.frozen().cells(|_| ControlFlow::Continue(()))
+    }
+
+    /// Makes a copy in `dir`, which must not exist: the same files under second names, as far as they do not change.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn checkpoint(&self, dir: &Path) -> Result<(), ViewError> {
+        let made = Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(dir));
+        made.map_err(|error| self.failed(&error))
     }
 
     /// Holds what is damaged, once a read or a write has met it. The view must be made anew: the next start does.
@@ -150,7 +200,7 @@ impl SessionView {
     fn damaged(&self, what: impl Into<Arc<str>>) -> ViewError {
         let what = what.into();
         // A disk that cannot take this line is found wanting by the next start itself.
-        let _not_noted = fs::write(self.dir.join(DAMAGE), &*what);
+        let _not_noted = fs::write(self.dir.path.join(DAMAGE), &*what);
         self.damage.send_if_modified(|known| known.is_none() && known.replace(Arc::clone(&what)).is_none());
         ViewError::Damaged(what)
     }
@@ -268,7 +318,7 @@ impl View for SessionView {
 
 impl fmt::Debug for SessionView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SessionView").field("dir", &self.dir).finish_non_exhaustive()
+        f.debug_struct("SessionView").field("dir", &self.dir.path).finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,8 @@
 //! What the program can be asked to do.
 
+mod admin;
 mod check_config;
+mod job;
 mod serve;
 
 use std::{
@@ -42,6 +44,12 @@ enum Command {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Makes the view of a running node anew from its log. Reads and writes go on meanwhile.
+    #[command(after_help = "Example: solera rebuild --store sessions")]
+    Rebuild(JobArgs),
+    /// Folds the log of a running node again and compares with the view. Exit code 5: they differ.
+    #[command(after_help = "Example: solera verify --admin 127.0.0.1:9081")]
+    Verify(JobArgs),
     /// Says what this program is.
     Version,
 }
@@ -66,6 +74,40 @@ struct DevArgs {
     port_base: u16,
 }
 
+#[derive(Debug, Args)]
+struct JobArgs {
+    /// The node's admin listener.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9081")]
+    admin: String,
+    /// Only this store; all of them otherwise.
+    #[arg(long, value_name = "NAME")]
+    store: Option<String>,
+}
+
+/// A failure that has an exit code of its own.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// There is nothing of that name.
+    #[error("{0}")]
+    NotFound(String),
+    /// The node does not answer, or not now.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Two things that should be equal are not.
+    #[error("{0}")]
+    Mismatch(String),
+}
+
+impl Failure {
+    const fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotFound(_) => 3,
+            Self::Unavailable(_) => 4,
+            Self::Mismatch(_) => 5,
+        }
+    }
+}
+
 /// Runs the program. Says on standard error why it failed.
 pub fn run(mut args: Vec<OsString>) -> ExitCode {
     if called_kask(&args) && names_no_file(&args) {
@@ -79,6 +121,8 @@ pub fn run(mut args: Vec<OsString>) -> ExitCode {
         }
         Command::Dev(DevArgs { data_dir, port_base }) => serve::dev(port_base, data_dir),
         Command::CheckConfig { file } => check_config::check(&file),
+        Command::Rebuild(JobArgs { admin, store }) => job::order(&admin, "rebuild", store.as_deref()),
+        Command::Verify(JobArgs { admin, store }) => job::order(&admin, "verify", store.as_deref()),
         Command::Version => say(&format!("solera {} ({})", BUILD.version, BUILD.go_version)),
     };
     match outcome {
@@ -88,7 +132,7 @@ pub fn run(mut args: Vec<OsString>) -> ExitCode {
             {
                 eprintln!("solera: {error:#}");
             }
-            ExitCode::FAILURE
+            error.downcast_ref::<Failure>().map_or(ExitCode::FAILURE, |failure| failure.exit_code().into())
         }
     }
 }

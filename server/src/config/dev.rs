@@ -35,6 +35,7 @@ pub fn dev(port: u16, data_dir: PathBuf) -> Config {
         secrets: SecretsConfig::MadeInDataDir,
         limits,
         read_patience: limits::default_patience(limits.request_timeout),
+        checkpoints: None,
         stores: stores::only(Some(base_uri), Some(SessionTtl::KASK)),
     }
 }

@@ -12,13 +12,6 @@ pub(super) fn audit(audit: &mut Section<'_>) -> Read<()> {
     Ok(())
 }
 
-/// Checks `checkpoints`.
-pub(super) fn checkpoints(checkpoints: &mut Section<'_>) -> Read<()> {
-    checkpoints.check("every_s", number("a whole number of seconds", 1..=7 * 86_400_u32, 600));
-    checkpoints.check("keep", number("a whole number", 1..=100_u32, 2));
-    Ok(())
-}
-
 /// Checks `on_log_outage`.
 pub(super) fn on_log_outage(outage: &mut Section<'_>) -> Read<()> {
     outage.check("serve_for_s", number("a whole number of seconds (0 = refuse at once)", 0..=86_400_u32, 60));

@@ -5,7 +5,7 @@
 //! ```text
 //!   reading   yaml  section  value  nearest  problem     any file: keys read once, problems collected
 //!   meaning   telemetry  listener  tls  admin  limits    this file, one concern each
-//!             log  secrets  peers  later
+//!             log  secrets  peers  checkpoints  later
 //!             base_uri  ttl  store  stores  kask  dev
 //! ```
 //!
@@ -19,6 +19,7 @@ mod value;
 mod yaml;
 
 mod admin;
+mod checkpoints;
 mod later;
 mod limits;
 mod listener;
@@ -41,6 +42,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use schemas::{Dc, StoreName};
 
 pub use base_uri::{BaseUri, BaseUriError};
+pub use checkpoints::CheckpointsConfig;
 pub use dev::dev;
 pub use limits::Limits;
 pub use listener::Listener;
@@ -82,6 +84,8 @@ pub struct Config {
     /// 0 to 600,000 ms. Default 2000, or four fifths of the request timeout if that is less. Always below the request
     /// timeout. Too low fails reads after a hiccup; too high keeps clients waiting during an outage.
     pub read_patience: Duration,
+    /// When copies of views are made to start from. None are, unless this is there.
+    pub checkpoints: Option<CheckpointsConfig>,
     /// The stores by name: at least one. First the one that the top-level `base_uri` names, then in file order.
     pub stores: Vec<(StoreName, StoreConfig)>,
 }
@@ -149,6 +153,7 @@ fn read(top: &mut Section<'_>, kind: Kind) -> Read<Config> {
     let secrets = secrets(top, kind);
     let limits = top.defaulted("limits", limits::read);
     let read_patience = limits::read_patience(top, limits);
+    let checkpoints = top.optional("checkpoints", section(checkpoints::read));
     let stores = stores::read(top);
 
     top.later(
@@ -157,7 +162,6 @@ fn read(top: &mut Section<'_>, kind: Kind) -> Read<Config> {
         section(|peers| peers::check(peers, dc.as_ref().map_err(|&reported| reported))),
     );
     top.later("audit", LEAVE_OUT, section(later::audit));
-    top.later("checkpoints", LEAVE_OUT, section(later::checkpoints));
     top.later("on_log_outage", LEAVE_OUT, section(later::on_log_outage));
 
     Ok(Config {
@@ -171,6 +175,7 @@ fn read(top: &mut Section<'_>, kind: Kind) -> Read<Config> {
         secrets: secrets?,
         limits: limits?,
         read_patience: read_patience?,
+        checkpoints: checkpoints?,
         stores: stores?,
     })
 }

@@ -11,7 +11,6 @@ tls: known, not built yet (leave it out, and let a proxy speak TLS)
 log.kafka: known, not built yet (use `embedded`)
 peers: known, not built yet (leave it out)
 audit: known, not built yet (leave it out)
-checkpoints: known, not built yet (leave it out)
 on_log_outage: known, not built yet (leave it out)
 stores.anon.scope: known, not built yet (use `mirrored`)
 stores.anon.quota_bytes: known, not built yet (leave it out)
@@ -23,7 +22,7 @@ stores.anon.rate: known, not built yet (leave it out)
 
 /// The example without what is not built yet.
 fn built() -> String {
-    let later = ["tls:", "audit:", "checkpoints:", "on_log_outage:", "  anon:"];
+    let later = ["tls:", "audit:", "on_log_outage:", "  anon:"];
     let keep = |line: &&str| !later.iter().any(|key| line.starts_with(key));
     let text: String = EXAMPLE.lines().filter(keep).map(|line| format!("{line}\n")).collect();
     let (before, rest) = text.split_once("log:\n").unwrap();
@@ -42,6 +41,7 @@ fn every_built_key_of_the_example_arrives() {
     };
     let ring = |id: u32, file: &str| RingFile { id: id.try_into().unwrap(), file: file.into() };
     let expected = Config {
+        checkpoints: Some(CheckpointsConfig::default()),
         telemetry: Telemetry {
             service_name: "sessions".to_owned(),
             log_level: LogLevel::Info,
@@ -95,8 +95,6 @@ fn a_key_that_comes_later_gives_one_line_however_much_is_below_it() {
         ),
         ("audit", "audit: { secret_file: /a }"),
         ("audit", "audit: { secret_file: /a, changes_topic: true }"),
-        ("checkpoints", "checkpoints: {}"),
-        ("checkpoints", "checkpoints: { every_s: 1, keep: 1 }"),
         ("on_log_outage", "on_log_outage: { serve_for_s: 0 }"),
         ("stores.a.scope", "stores: { a: { base_uri: a, scope: local } }"),
         ("stores.a.rate", "stores: { a: { base_uri: a, rate: { writes_per_s: 1, deletes_per_s: 1 } } }"),

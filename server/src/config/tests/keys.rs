@@ -171,8 +171,8 @@ fn an_unknown_key_is_named_with_its_full_path_and_its_neighbour() {
             "1: 2",
             &[
                 "1: unknown key (known here: service_name, log_level, log_format, listen_port, listen_address, openapi_spec, \
-                    tls, admin, dc, data_dir, memory_mb, log, secrets, limits, read_patience_ms, base_uri, default_ttl, \
-                    stores, peers, audit, checkpoints, on_log_outage, cassandra)",
+                    tls, admin, dc, data_dir, memory_mb, log, secrets, limits, read_patience_ms, checkpoints, base_uri, \
+                    default_ttl, stores, peers, audit, on_log_outage, cassandra)",
             ],
         ),
         (
@@ -199,13 +199,6 @@ fn a_malformed_key_that_comes_later_says_what_is_wrong_instead() {
         (
             "audit: { secret_file: /a, changes_topic: 'no' }",
             &["audit.changes_topic: found \"no\", needs true or false (write it without quotes)"],
-        ),
-        (
-            "checkpoints: { every_s: 0, keep: 0 }",
-            &[
-                "checkpoints.every_s: found 0, needs a whole number of seconds from 1 to 604800 (for example 600)",
-                "checkpoints.keep: found 0, needs a whole number from 1 to 100 (for example 2)",
-            ],
         ),
         (
             "on_log_outage: 60",
@@ -295,4 +288,20 @@ dc: EQIAD
         "secrets",
     ];
     assert_eq!(paths, expected);
+}
+
+#[test]
+fn checkpoints_are_made_when_they_are_asked_for() {
+    let checkpoints = |text: &str| read_well(&format!("{LEAST}{text}")).checkpoints;
+    assert_eq!(checkpoints(""), None);
+    assert_eq!(checkpoints("checkpoints: {}"), Some(CheckpointsConfig::default()));
+    let (every, keep) = (Duration::from_secs(60), 5);
+    assert_eq!(checkpoints("checkpoints: { every_s: 60, keep: 5 }"), Some(CheckpointsConfig { every, keep }));
+    check_reports(&[(
+        "checkpoints: { every_s: 0, keep: 0 }",
+        &[
+            "checkpoints.every_s: found 0, needs a whole number of seconds from 1 to 604800 (for example 600)",
+            "checkpoints.keep: found 0, needs a whole number from 1 to 100 (for example 2)",
+        ],
+    )]);
 }

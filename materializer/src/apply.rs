@@ -1,0 +1,69 @@
+//! One batch of a log into one view: fold, then one atomic write of cells, debts, position and marks.
+
+use eventlog::{Batch, LogClock};
+use schemas::{MacKey, Offset, Timestamp, Topic, Version};
+
+use crate::{Debts, Marks, Source, View, ViewError, ViewWrite, fold};
+
+/// Where a batch is folded into, and by what rules.
+#[derive(Debug)]
+pub(crate) struct Target<'a> {
+    pub(crate) view: &'a dyn View,
+    /// Those of `view`, which may not be the one that is served.
+    pub(crate) debts: &'a Debts,
+    pub(crate) mac: &'a MacKey,
+    pub(crate) clock: &'a LogClock,
+}
+
+/// What came of a batch.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    /// The newest version in the batch, and the newest that the view has seen at all.
+    pub(crate) newest_version: Option<Version>,
+    pub(crate) newest_seen: Option<Version>,
+    pub(crate) newest_append: Timestamp,
+    pub(crate) refused: u64,
+    pub(crate) up_to: Offset,
+}
+
+impl Target<'_> {
+    /// Folds `batch` of `topic`. `newest_seen` is the newest version that the view has seen before.
+    pub(crate) fn apply(
+        &self,
+        (topic, is_own): (&Topic, bool),
+        batch: Batch,
+        newest_seen: Option<Version>,
+    ) -> Result<Applied, ViewError> {
+        let Batch { partition, entries, up_to } = batch;
+        let source = Source { topic, partition, is_own };
+        let changes = fold(&source, self.mac, entries, |key| self.view.version(key))?;
+        self.clock.observe_append(changes.newest_append);
+        if let Some((offset, refusal)) = changes.refused.first() {
+            let count = changes.refused.len();
+            tracing::error!(
+                "Set aside {count} records of {topic} {partition}, the first at {offset}: {refusal}"
+            );
+        }
+        let newest_seen = newest_seen.max(changes.newest_version);
+        let write = ViewWrite {
+            cells: changes.cells,
+            debts: self.debts.news(&changes.debts, self.clock.now()),
+            positions: vec![(topic.clone(), partition, up_to)],
+            marks: marks(self.clock, newest_seen),
+        };
+        self.view.write(&write)?;
+        self.debts.take(&write.debts);
+        Ok(Applied {
+            newest_version: changes.newest_version,
+            newest_seen,
+            newest_append: changes.newest_append,
+            refused: changes.refused.len() as u64,
+            up_to,
+        })
+    }
+}
+
+/// What clocks must never go below, as of now.
+pub(crate) fn marks(clock: &LogClock, newest_version: Option<Version>) -> Marks {
+    Marks { newest_version, newest_append: clock.newest_append(), read_now: clock.last_read_now() }
+}

@@ -1,0 +1,250 @@
+//! Views that are made again: beside the one that is served, from a checkpoint, and to compare.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    process::Command,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::Duration,
+};
+
+use eventlog::{Incarnation, LogClock, SystemClock};
+use materializer::{
+    State, View, ViewWrite,
+    sessions::{SessionView, ViewMemory, ViewOptions},
+};
+use schemas::Topic;
+
+use crate::harness::{Connection, Launch, Node, eventually, message};
+
+const CONFIG: &str = "base_uri: /sessions/v1\n";
+
+fn target(n: usize) -> String {
+    format!("/sessions/v1/session-{n}")
+}
+
+fn write_some(node: &Node, of: usize) -> BTreeMap<usize, Option<String>> {
+    let mut expected = BTreeMap::new();
+    for n in 0..of {
+        let body = format!("contents of {n}");
+        assert_eq!(node.post(&target(n), &body).status, 201);
+        expected.insert(n, Some(body));
+    }
+    for n in (0..of).step_by(5) {
+        assert_eq!(node.delete(&target(n)).status, 204);
+        expected.insert(n, None);
+    }
+    expected
+}
+
+fn check(node: &Node, expected: &BTreeMap<usize, Option<String>>) {
+    for (n, body) in expected {
+        let answer = node.get(&target(*n));
+        match body {
+            Some(body) => assert_eq!((answer.status, answer.text()), (200, body.as_str()), "{n}"),
+            None => assert_eq!(answer.status, 404, "{n}"),
+        }
+    }
+}
+
+/// `solera <arguments> --admin <the node's>`: exit code and output.
+fn solera(node: &Node, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_solera"));
+    let done = command.args(arguments).args(["--admin", &node.admin_address.to_string()]).output().unwrap();
+    (done.status.code(), String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned())
+}
+
+fn generations(node: &Node) -> Vec<String> {
+    let entries = fs::read_dir(node.data_dir().join("view/sessions")).unwrap();
+    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_view_is_made_anew_while_it_is_read_and_written() {
+    let node = Node::serve(CONFIG);
+    let expected = write_some(&node, 300);
+    let (stop, writes, reads) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Read what was just acknowledged: neither the old view nor the new one may be behind it.
+            while !stop.load(Ordering::Relaxed) {
+                let n = writes.fetch_add(1, Ordering::Relaxed);
+                let body = format!("write {n}");
+                assert_eq!(node.post("/sessions/v1/moving", &body).status, 201);
+                assert_eq!(node.get("/sessions/v1/moving").text(), body);
+            }
+        });
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let answer = node.get(&target(1));
+                assert_eq!((answer.status, answer.text()), (200, "contents of 1"));
+                assert_eq!(node.get(&target(0)).status, 404);
+                reads.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for round in 0..3 {
+            let (code, said) = solera(&node, &["rebuild"]);
+            assert_eq!(code, Some(0), "{said}");
+            assert!(said.contains("sessions: made anew in"), "{said}");
+            let generation = (2 + round).to_string();
+            eventually("the one before is gone", Duration::from_secs(10), || {
+                (generations(&node) == [generation.clone()]).then_some(())
+            });
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(10 < writes.into_inner() && 10 < reads.into_inner());
+    check(&node, &expected);
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_rebuild_leaves_the_view_that_was_served() {
+    let mut node = Node::serve(CONFIG);
+    let expected = write_some(&node, 200);
+    for _ in 0..3 {
+        let ordered = admin(&node, "POST", "/v1/rebuild");
+        assert_eq!(ordered.0, 202, "{}", ordered.1);
+        node.kill9();
+        node.restart();
+        check(&node, &expected);
+        assert_eq!(generations(&node).len(), 1, "{:?}", generations(&node));
+    }
+}
+
+#[test]
+fn jobs_can_be_watched_and_one_runs_at_a_time() {
+    let node = Node::serve(CONFIG);
+    write_some(&node, 50);
+    let (status, said) = admin(&node, "POST", "/v1/verify");
+    assert_eq!(status, 202, "{said}");
+    assert_eq!((said["job"].as_u64(), said["task"].as_str()), (Some(1), Some("verify")));
+    let ended = eventually("it ends", Duration::from_secs(30), || {
+        let (status, job) = admin(&node, "GET", "/v1/jobs/1");
+        assert_eq!(status, 200);
+        (job["state"] != "running").then_some(job)
+    });
+    assert_eq!(ended["state"], "done", "{ended}");
+    assert_eq!(ended["done"], ended["total"], "{ended}");
+    assert_eq!(admin(&node, "DELETE", "/v1/jobs/1").0, 204);
+    assert_eq!(admin(&node, "GET", "/v1/jobs/1").1["state"], "done", "it stays as it ended");
+    assert_eq!(admin(&node, "GET", "/v1/jobs/7").0, 404);
+    assert_eq!(admin(&node, "POST", "/v1/rebuild?store=nobody").0, 404);
+    assert_eq!(admin(&node, "POST", "/v1/rebuild?what=ever").0, 400);
+    assert_eq!(admin(&node, "GET", "/v1/rebuild").0, 405);
+    let (code, said) = solera(&node, &["rebuild", "--store", "nobody"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("The stores are: sessions"), "{said}");
+}
+
+#[test]
+fn a_node_that_does_not_run_is_unavailable() {
+    let mut node = Node::serve(CONFIG);
+    node.kill9();
+    let (code, said) = solera(&node, &["verify"]);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(said.contains("no node answers at"), "{said}");
+}
+
+fn admin(node: &Node, method: &str, path: &str) -> (u16, serde_json::Value) {
+    let answer =
+        Connection::open(node.admin_address).unwrap().exchange(message(method, path, &[], b"")).unwrap();
+    let body = serde_json::from_str(answer.text()).unwrap_or(serde_json::Value::Null);
+    (answer.status, body)
+}
+
+/// The view of a node that does not run.
+fn open_view(node: &Node) -> SessionView {
+    let generation = generations(node).pop().unwrap();
+    let dir = node.data_dir().join("view/sessions").join(generation);
+    let memory = ViewMemory::of(64 << 20);
+    let clock = std::sync::Arc::new(LogClock::new(std::sync::Arc::new(SystemClock::start())));
+    SessionView::open(&dir, ViewOptions { memory: &memory, clock, logs: Vec::<(Topic, Incarnation)>::new() })
+        .unwrap()
+}
+
+#[test]
+fn a_view_that_does_not_hold_what_the_log_says_is_found() {
+    let mut node = Node::serve(CONFIG);
+    let expected = write_some(&node, 100);
+    let (code, said) = solera(&node, &["verify"]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("cells in 4096 buckets are what the log says"), "{said}");
+
+    assert!(node.terminate().success());
+    let view = open_view(&node);
+    let marks = view.saved().unwrap().marks;
+    let (key, mut cell) =
+        view.scan(None, 1_000).unwrap().into_iter().find(|(_, cell)| cell.state != State::Tombstone).unwrap();
+    cell.state = State::Tombstone;
+    view.write(&ViewWrite { cells: [(key, cell)].into(), marks, ..ViewWrite::default() }).unwrap();
+    view.flush().unwrap();
+    drop(view);
+    node.restart();
+    let (code, said) = solera(&node, &["verify"]);
+    assert_eq!(code, Some(5), "{said}");
+    assert!(said.contains("1 of 4096 buckets") && said.contains(&format!("~{key}")), "{said}");
+
+    let (code, said) = solera(&node, &["rebuild"]);
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = solera(&node, &["verify"]);
+    assert_eq!(code, Some(0), "{said}");
+    check(&node, &expected);
+}
+
+fn checkpoints(node: &Node) -> Vec<PathBuf> {
+    let found = fs::read_dir(node.data_dir().join("checkpoints/sessions"));
+    let mut found: Vec<_> = found.into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn a_view_that_is_gone_starts_from_the_newest_checkpoint_that_is_of_use() {
+    let config = "dc: eqiad\ncheckpoints: { every_s: 1, keep: 2 }\nbase_uri: /sessions/v1\n\
+                  secrets: { index: { file: '${DIR}/index' }, ring: [ { id: 1, file: '${DIR}/ring' } ] }\n";
+    let node = Launch::serve(config).file("index", [1; 32]).file("ring", [2; 32]);
+    let mut node = node.start();
+    let mut expected = write_some(&node, 100);
+    let first = eventually("a checkpoint is made", Duration::from_secs(30), || checkpoints(&node).pop());
+    eventually("old ones go", Duration::from_secs(30), || {
+        (!first.exists() && 2 <= checkpoints(&node).len()).then_some(())
+    });
+    // After the last checkpoint, so that the log has something to add.
+    expected.extend(write_some(&node, 120));
+    node.kill9();
+    fs::remove_dir_all(node.data_dir().join("view")).unwrap();
+    node.restart();
+    check(&node, &expected);
+    let started_from = |line: &serde_json::Value| {
+        line["msg"].as_str().is_some_and(|said| said.contains("starts from the checkpoint"))
+    };
+    node.wait_for_log("which checkpoint it starts from", started_from);
+    let (code, said) = solera(&node, &["verify"]);
+    assert_eq!(code, Some(0), "{said}");
+
+    // The newest is damaged, the one before is used; with all of them damaged, the log gives back everything.
+    node.kill9();
+    let all = checkpoints(&node);
+    for (damaged, expected_line) in [(1, "is of no use"), (all.len(), "is of no use")] {
+        fs::remove_dir_all(node.data_dir().join("view")).unwrap();
+        for checkpoint in all.iter().rev().take(damaged).filter(|checkpoint| checkpoint.exists()) {
+            let tables = fs::read_dir(checkpoint).unwrap().map(|entry| entry.unwrap().path());
+            for table in tables.filter(|path| path.extension().is_some_and(|it| it == "sst")) {
+                let mut bytes = fs::read(&table).unwrap();
+                bytes.iter_mut().step_by(64).for_each(|byte| *byte ^= 0xff);
+                fs::remove_file(&table).unwrap();
+                fs::write(&table, bytes).unwrap();
+            }
+        }
+        node.restart();
+        check(&node, &expected);
+        node.wait_for_log("that a checkpoint is of no use", |line| {
+            line["msg"].as_str().is_some_and(|said| said.contains(expected_line))
+        });
+        node.kill9();
+    }
+}
