@@ -101,6 +101,44 @@ fn a_view_is_made_anew_while_it_is_read_and_written() {
     check(&node, &expected);
 }
 
+/// What `/metrics` says of the one store.
+fn gauge(node: &Node, name: &str) -> Option<u64> {
+    let metrics = node.get("/metrics");
+    let line = format!("{name}{{store=\"sessions\"}} ");
+    metrics.text().lines().find_map(|found| found.strip_prefix(&line)?.parse().ok())
+}
+
+#[test]
+fn what_lives_is_counted_through_crashes_and_rebuilds() {
+    let mut node = Node::serve(CONFIG);
+    let expected = write_some(&node, 100);
+    // Written twice, and deleted twice: counted once.
+    assert_eq!(node.post(&target(1), "other contents").status, 201);
+    assert_eq!(node.delete(&target(0)).status, 204);
+    let bytes = gauge_becomes(&node, "solera_live_bytes", |bytes| 0 < bytes);
+    let check = |node: &Node| {
+        gauge_becomes(node, "solera_live_sessions", |count| count == 80);
+        gauge_becomes(node, "solera_tombstones", |count| count == 20);
+        assert_eq!(gauge(node, "solera_live_bytes"), Some(bytes));
+    };
+    check(&node);
+    node.kill9();
+    node.restart();
+    check(&node);
+    assert_eq!(solera(&node, &["rebuild"]).0, Some(0));
+    check(&node);
+    assert!(node.terminate().success());
+    node.restart();
+    check(&node);
+    assert_eq!(expected.len(), 100);
+    // 16 bytes of key id, and salt, tag and form of the seal beside the contents.
+    assert!((80 * (16 + 16 + 16 + 1)..80 * 100).contains(&bytes), "{bytes}");
+}
+
+fn gauge_becomes(node: &Node, name: &str, is_it: impl Fn(u64) -> bool) -> u64 {
+    eventually(name, Duration::from_secs(10), || gauge(node, name).filter(|&count| is_it(count)))
+}
+
 #[test]
 fn a_kill_in_the_middle_of_a_rebuild_leaves_the_view_that_was_served() {
     let mut node = Node::serve(CONFIG);

@@ -1,9 +1,11 @@
 //! One batch of a log into one view: fold, then one atomic write of cells, debts, position and marks.
 
+use std::collections::BTreeMap;
+
 use eventlog::{Batch, LogClock};
 use schemas::{MacKey, Offset, Timestamp, Topic, Version};
 
-use crate::{Debts, Marks, Source, View, ViewError, ViewWrite, fold};
+use crate::{Census, Debts, Head, Marks, Recount, Source, View, ViewError, ViewWrite, fold};
 
 /// Where a batch is folded into, and by what rules.
 #[derive(Debug)]
@@ -11,6 +13,7 @@ pub(crate) struct Target<'a> {
     pub(crate) view: &'a dyn View,
     /// Those of `view`, which may not be the one that is served.
     pub(crate) debts: &'a Debts,
+    pub(crate) census: &'a mut Census,
     pub(crate) mac: &'a MacKey,
     pub(crate) clock: &'a LogClock,
 }
@@ -29,14 +32,19 @@ pub(crate) struct Applied {
 impl Target<'_> {
     /// Folds `batch` of `topic`. `newest_seen` is the newest version that the view has seen before.
     pub(crate) fn apply(
-        &self,
+        &mut self,
         (topic, is_own): (&Topic, bool),
         batch: Batch,
         newest_seen: Option<Version>,
     ) -> Result<Applied, ViewError> {
         let Batch { partition, entries, up_to } = batch;
         let source = Source { topic, partition, is_own };
-        let changes = fold(&source, self.mac, entries, |key| self.view.version(key))?;
+        let mut before = BTreeMap::new();
+        let changes = fold(&source, self.mac, entries, |key| {
+            let head = self.view.head(key)?;
+            before.insert(*key, head);
+            Ok(head.map(|head| head.version))
+        })?;
         self.clock.observe_append(changes.newest_append);
         if let Some((offset, refusal)) = changes.refused.first() {
             let count = changes.refused.len();
@@ -44,11 +52,16 @@ impl Target<'_> {
                 "Set aside {count} records of {topic} {partition}, the first at {offset}: {refusal}"
             );
         }
+        let mut recount = Recount::new();
+        for (key, cell) in &changes.cells {
+            self.census.replace(before.get(key).copied().flatten(), Head::of(cell), &mut recount);
+        }
         let newest_seen = newest_seen.max(changes.newest_version);
         let write = ViewWrite {
             cells: changes.cells,
             debts: self.debts.news(&changes.debts, self.clock.now()),
             positions: vec![(topic.clone(), partition, up_to)],
+            census: recount,
             marks: marks(self.clock, newest_seen),
         };
         self.view.write(&write)?;

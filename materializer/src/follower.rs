@@ -12,7 +12,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Debts, Expired, Fence, Metrics, Serving, View, ViewError, ViewWrite,
+    Census, Class, Debts, Expired, Fence, Head, Metrics, Recount, Serving, View, ViewError, ViewWrite,
     apply::{Target, marks},
     metrics::StoreMetrics,
     view::SavedLog,
@@ -96,6 +96,8 @@ struct Apply {
     view: Arc<dyn View>,
     /// Those of `view`.
     debts: Arc<Debts>,
+    /// That of `view`.
+    census: Census,
     handover: Option<Handover>,
     newest_version: Option<Version>,
     sweep_after: Option<KeyId>,
@@ -114,12 +116,22 @@ impl Apply {
     fn new(follower: Follower) -> Self {
         let counted = follower.metrics.of_store(follower.own.topic().store.as_str());
         let (view, debts) = (follower.serving.view(), Arc::clone(&follower.debts));
-        Self { follower, counted, view, debts, handover: None, newest_version: None, sweep_after: None }
+        Self {
+            follower,
+            counted,
+            view,
+            debts,
+            census: Census::default(),
+            handover: None,
+            newest_version: None,
+            sweep_after: None,
+        }
     }
 
     async fn run(mut self, stop: CancellationToken) -> Result<(), FollowError> {
         let saved = self.view.saved()?;
         self.newest_version = saved.marks.newest_version;
+        self.census = saved.census;
         self.show_debts();
         let mut batches = self.read_all(&saved.logs);
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
@@ -160,7 +172,8 @@ impl Apply {
     fn apply(&mut self, log: &dyn EventLog, batch: Batch) -> Result<(), FollowError> {
         let Follower { own, mac, clock, fence, observe, .. } = &self.follower;
         let (topic, partition, count) = (log.topic(), batch.partition, batch.entries.len() as u64);
-        let target = Target { view: &*self.view, debts: &self.debts, mac, clock };
+        let (debts, census) = (&self.debts, &mut self.census);
+        let mut target = Target { view: &*self.view, debts, census, mac, clock };
         let applied = target.apply((topic, topic == own.topic()), batch, self.newest_version)?;
 
         self.newest_version = applied.newest_seen;
@@ -190,7 +203,7 @@ impl Apply {
         // A handover that has not ended is given up: what is served is still the one before it.
         let seen = self.follower.serving.view().saved()?.logs;
         let saved = view.saved()?;
-        (self.view, self.debts) = (view, Arc::new(Debts::new(saved.debts)));
+        (self.view, self.debts, self.census) = (view, Arc::new(Debts::new(saved.debts)), saved.census);
         self.newest_version = self.newest_version.max(saved.marks.newest_version);
         self.sweep_after = None;
         self.handover = Some(Handover { seen, served });
@@ -223,11 +236,15 @@ impl Apply {
         let (view, debts, clock) = (&self.view, &self.debts, &self.follower.clock);
         // Not before this node's own readers have been told that it expired, either.
         let gc_now = clock.gc_now().min(clock.last_read_now());
-        let mut cells = BTreeMap::new();
+        let (mut cells, mut recount) = (BTreeMap::new(), Recount::new());
         // Nothing to look for before the log's time is known, or while destruction is held.
         if Timestamp::EPOCH < gc_now {
             let Expired { stripped, next } = view.expired(self.sweep_after, gc_now)?;
             (cells, self.sweep_after) = (stripped, next);
+            for (key, cell) in &cells {
+                self.census.replace(view.head(key)?, Head::of(cell), &mut recount);
+            }
+            recount.extend(self.census.forget_before(gc_now));
         }
         let mut forgiven = BTreeMap::new();
         for (key, _) in debts.all() {
@@ -236,17 +253,30 @@ impl Apply {
                 forgiven.insert(key, None);
             }
         }
-        if !cells.is_empty() || !forgiven.is_empty() {
+        if !cells.is_empty() || !forgiven.is_empty() || !recount.is_empty() {
+            let marks = marks(clock, self.newest_version);
+            let debts_now = forgiven.clone();
             view.write(&ViewWrite {
                 cells,
-                debts: forgiven.clone(),
-                marks: marks(clock, self.newest_version),
-                ..ViewWrite::default()
+                debts: debts_now,
+                census: recount,
+                marks,
+                positions: Vec::new(),
             })?;
             debts.take(&forgiven);
             self.show_debts();
         }
+        self.show_census();
         Ok(())
+    }
+
+    fn show_census(&self) {
+        let clock = &self.follower.clock;
+        let gauge = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        let live = self.census.count(Class::Live, clock.last_read_now().max(clock.gc_now()));
+        self.counted.live_sessions.set(gauge(live.cells));
+        self.counted.live_bytes.set(gauge(live.bytes));
+        self.counted.tombstones.set(gauge(self.census.count(Class::Tombstone, clock.gc_now()).cells));
     }
 
     fn show_debts(&self) {

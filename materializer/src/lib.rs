@@ -9,11 +9,13 @@
 //! - [`Fence`] and [`Barrier`]: wait until the view holds a position, or everything that is durable;
 //! - [`Reads`]: the view, as fresh as its store promises;
 //! - [`Hashes`]: what a view says, in 4096 numbers;
+//! - [`Census`]: how many sessions live, counted as they come and go;
 //! - [`View`]: what the fold reads and writes, in RocksDB ([`sessions`]) or in memory ([`memory`]).
 
 mod apply;
 mod barrier;
 mod cell;
+mod census;
 mod debts;
 mod fence;
 mod fold;
@@ -30,6 +32,7 @@ pub mod sessions;
 
 pub use barrier::{Barrier, BarrierError};
 pub use cell::{Cell, State, Verdict, judge};
+pub use census::{Census, Class, Count, Head, Recount, Slot};
 pub use debts::Debts;
 pub use fence::{Fence, FenceError};
 pub use fold::{Changes, DebtChange, Refusal, Source, fold};

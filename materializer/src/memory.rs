@@ -82,7 +82,7 @@ impl View for MemoryView {
 impl Contents {
     /// Takes all of `write`.
     pub fn take(&mut self, write: &ViewWrite) {
-        let ViewWrite { cells, debts, positions, marks } = write.clone();
+        let ViewWrite { cells, debts, positions, census, marks } = write.clone();
         self.cells.extend(cells);
         for (key, since) in debts {
             match since {
@@ -95,6 +95,7 @@ impl Contents {
                 self.saved.logs.get_mut(&topic).expect("a view is written from the logs it was made for");
             log.frontier.advance(partition, offset);
         }
+        self.saved.census.take(&census);
         self.saved.marks = marks;
     }
 }

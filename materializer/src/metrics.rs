@@ -14,6 +14,12 @@ pub struct Metrics {
     /// Keys whose winning event the own log owes, because a loser stands last. Paid within seconds; a number that stays
     /// while there are writes means that repairs fail.
     pub debts: IntGaugeVec,
+    /// Sessions that can be read, to the minute in which they expire.
+    pub live_sessions: IntGaugeVec,
+    /// Bytes of their key ids and sealed contents: what the sizes of log and view are to be compared with.
+    pub live_bytes: IntGaugeVec,
+    /// Deleted keys that are kept so that nothing older comes back.
+    pub tombstones: IntGaugeVec,
     /// How long after its append the newest record was applied, by the store's clock. Grows while the view is made again.
     pub apply_lag_seconds: GaugeVec,
 }
@@ -25,7 +31,14 @@ impl Metrics {
     /// When one of them is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counter = |name, help| IntCounterVec::new(Opts::new(name, help), &["store"]);
+        let gauge = |name, help| IntGaugeVec::new(Opts::new(name, help), &["store"]);
         let metrics = Self {
+            live_sessions: gauge("solera_live_sessions", "Sessions of a store that can be read.")?,
+            live_bytes: gauge(
+                "solera_live_bytes",
+                "Bytes of the key ids and sealed contents of the sessions that can be read.",
+            )?,
+            tombstones: gauge("solera_tombstones", "Deleted keys that are still kept.")?,
             records_refused: counter(
                 "solera_records_refused_total",
                 "Records of a log that were set aside: their MAC does not fit, or they cannot be read.",
@@ -43,6 +56,9 @@ impl Metrics {
                 &["store"],
             )?,
         };
+        registry.register(Box::new(metrics.live_sessions.clone()))?;
+        registry.register(Box::new(metrics.live_bytes.clone()))?;
+        registry.register(Box::new(metrics.tombstones.clone()))?;
         registry.register(Box::new(metrics.debts.clone()))?;
         registry.register(Box::new(metrics.apply_lag_seconds.clone()))?;
         registry.register(Box::new(metrics.records_refused.clone()))?;
@@ -54,6 +70,9 @@ impl Metrics {
         StoreMetrics {
             refused: self.records_refused.with_label_values(&[store]),
             applied: self.records_applied.with_label_values(&[store]),
+            live_sessions: self.live_sessions.with_label_values(&[store]),
+            live_bytes: self.live_bytes.with_label_values(&[store]),
+            tombstones: self.tombstones.with_label_values(&[store]),
             debts: self.debts.with_label_values(&[store]),
             apply_lag_seconds: self.apply_lag_seconds.with_label_values(&[store]),
         }
@@ -65,6 +84,9 @@ impl Metrics {
 pub(crate) struct StoreMetrics {
     pub(crate) refused: IntCounter,
     pub(crate) applied: IntCounter,
+    pub(crate) live_sessions: IntGauge,
+    pub(crate) live_bytes: IntGauge,
+    pub(crate) tombstones: IntGauge,
     pub(crate) debts: IntGauge,
     pub(crate) apply_lag_seconds: Gauge,
 }

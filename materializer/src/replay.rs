@@ -6,7 +6,7 @@ use eventlog::{Batch, EventLog, Frontier, LogClock, ReadError};
 use futures::StreamExt;
 use schemas::{MacKey, Offset, Topic, Version};
 
-use crate::{Debts, FollowError, View, ViewError, apply::Target};
+use crate::{Census, Debts, FollowError, View, ViewError, apply::Target};
 
 /// How far into each log.
 pub type Frontiers = BTreeMap<Topic, Frontier>;
@@ -20,6 +20,7 @@ pub struct Replay {
     mac: MacKey,
     clock: Arc<LogClock>,
     debts: Debts,
+    census: Census,
     newest_seen: Option<Version>,
 }
 
@@ -43,6 +44,7 @@ impl Replay {
             mac,
             clock,
             debts: Debts::new(saved.debts),
+            census: saved.census,
             newest_seen: saved.marks.newest_version,
         })
     }
@@ -84,8 +86,13 @@ impl Replay {
                 let batch = batches.next().await.unwrap_or_else(|| Err(closed())).map_err(failed)?;
                 let Some(batch) = before(batch, &reached, bound) else { continue };
                 let (partition, from) = (batch.partition, reached.get(batch.partition));
-                let target =
-                    Target { view: &*self.view, debts: &self.debts, mac: &self.mac, clock: &self.clock };
+                let mut target = Target {
+                    view: &*self.view,
+                    debts: &self.debts,
+                    census: &mut self.census,
+                    mac: &self.mac,
+                    clock: &self.clock,
+                };
                 let from_log = (log.topic(), *log.topic() == self.own);
                 let applied = target.apply(from_log, batch, self.newest_seen)?;
                 self.newest_seen = applied.newest_seen;

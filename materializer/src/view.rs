@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use eventlog::{Frontier, Incarnation};
 use schemas::{KeyId, Offset, Partition, Timestamp, Topic, Version};
 
-use crate::Cell;
+use crate::{Cell, Census, Head, Recount};
 
 /// Cells by key id, and how much of which logs they are made of.
 ///
@@ -18,12 +18,20 @@ pub trait View: fmt::Debug + Send + Sync + 'static {
     /// When the disk cannot be read.
     fn get(&self, key: &KeyId) -> Result<Option<Cell>, ViewError>;
 
+    /// What of a key's cell says whether it wins, and how it is counted.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    fn head(&self, key: &KeyId) -> Result<Option<Head>, ViewError> {
+        Ok(self.get(key)?.as_ref().map(Head::of))
+    }
+
     /// The version of a key's cell.
     ///
     /// # Errors
     /// When the disk cannot be read.
     fn version(&self, key: &KeyId) -> Result<Option<Version>, ViewError> {
-        Ok(self.get(key)?.map(|cell| cell.version))
+        Ok(self.head(key)?.map(|head| head.version))
     }
 
     /// Takes all of `write`, or nothing.
@@ -69,6 +77,8 @@ pub struct ViewWrite {
     pub debts: BTreeMap<KeyId, Option<Timestamp>>,
     /// How far a partition has been applied with these cells.
     pub positions: Vec<(Topic, Partition, Offset)>,
+    /// How many there are with these cells.
+    pub census: Recount,
     /// The clock's marks with these cells.
     pub marks: Marks,
 }
@@ -91,6 +101,8 @@ pub struct Saved {
     pub logs: BTreeMap<Topic, SavedLog>,
     /// Keys in debt, and since when.
     pub debts: BTreeMap<KeyId, Timestamp>,
+    /// How many cells live.
+    pub census: Census,
     /// The clock's marks.
     pub marks: Marks,
 }

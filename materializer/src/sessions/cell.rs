@@ -8,7 +8,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use schemas::{Headers, KeyId, Sealed, Timestamp, Until, Version};
 
-use crate::{Cell, Essence, State};
+use crate::{Cell, Essence, Head, State};
 
 const LIVE: u8 = 1;
 const STRIPPED: u8 = 2;
@@ -86,6 +86,23 @@ pub(super) fn decode_essence(key: KeyId, bytes: &[u8]) -> Option<Essence> {
     };
     let (version, retain_until) = (decode_version(bytes)?, decode_retain_until(bytes)?);
     Some(Essence { key, version, retain_until, expires_at })
+}
+
+/// What says whether the cell wins, and how it is counted; the contents are not looked at. `None` when the bytes are not
+/// a cell.
+pub(super) fn decode_head(bytes: &[u8]) -> Option<Head> {
+    let version = decode_version(bytes)?;
+    match *bytes.first()? {
+        LIVE => {
+            let (expires_at, rest) = bytes.get(FIXED_BYTES..)?.split_first_chunk::<8>()?;
+            let (headers_len, rest) = rest.split_first_chunk::<2>()?;
+            let sealed_bytes = rest.len().checked_sub(usize::from(u16::from_be_bytes(*headers_len)))?;
+            Some(Head::of_live(version, decode_until(expires_at)?, sealed_bytes))
+        }
+        STRIPPED => Some(Head::of_stripped(version)),
+        TOMBSTONE => Some(Head::of_tombstone(version, decode_retain_until(bytes)?)),
+        _ => None,
+    }
 }
 
 /// The version alone, without looking at the rest.
@@ -166,6 +183,7 @@ mod tests {
                 prop_assert_eq!(decode_version(&bytes), Some(cell.version));
                 prop_assert_eq!(decode_retain_until(&bytes), Some(cell.retain_until));
                 let key = KeyId::from_bytes([1; 16]);
+                prop_assert_eq!(decode_head(&bytes), Some(Head::of(&cell)));
                 prop_assert_eq!(decode_essence(key, &bytes), Some(Essence::of(key, &cell)));
             }
         }

@@ -5,10 +5,13 @@
 //!   'd' key id:16                      a debt, since: u64
 //!   'f' …                              what the directory is; the clock's marks
 //!   'l' topic                          a log that the view is made from, its incarnation
+//!   'n' class:1 minute:u64             how many cells end then: cells u64, bytes u64
 //!   'p' topic 0 partition:u32          how far a partition has been applied: u64
 //! ```
 
 use schemas::{KeyId, Partition, Topic};
+
+use crate::{Class, Slot};
 
 pub(super) const CELL_TAG: u8 = b'c';
 pub(super) const DEBT_TAG: u8 = b'd';
@@ -17,6 +20,11 @@ pub(super) const POSITION_TAG: u8 = b'p';
 
 pub(super) const FORMAT: &[u8] = b"fformat";
 pub(super) const MARKS: &[u8] = b"fmarks";
+
+pub(super) const CENSUS_TAG: u8 = b'n';
+
+const LIVE: u8 = 1;
+const TOMBSTONE: u8 = 2;
 
 const KEY_BYTES: usize = 17;
 
@@ -59,6 +67,26 @@ pub(super) fn decode_position(key: &[u8]) -> Option<(Topic, Partition)> {
     Some((topic, Partition(u32::from_be_bytes(*partition))))
 }
 
+pub(super) fn slot(slot: Slot) -> [u8; 10] {
+    let class = match slot.class {
+        Class::Live => LIVE,
+        Class::Tombstone => TOMBSTONE,
+    };
+    let mut key = [CENSUS_TAG, class, 0, 0, 0, 0, 0, 0, 0, 0];
+    key[2..].copy_from_slice(&slot.minute.to_be_bytes());
+    key
+}
+
+pub(super) fn decode_slot(key: &[u8]) -> Option<Slot> {
+    let (class, minute) = key.strip_prefix(&[CENSUS_TAG])?.split_first()?;
+    let class = match *class {
+        LIVE => Class::Live,
+        TOMBSTONE => Class::Tombstone,
+        _ => return None,
+    };
+    Some(Slot { class, minute: u64::from_be_bytes(minute.try_into().ok()?) })
+}
+
 fn tagged(tag: u8, key: &KeyId) -> [u8; KEY_BYTES] {
     let mut bytes = [tag; KEY_BYTES];
     bytes[1..].copy_from_slice(key.as_bytes());
@@ -91,6 +119,7 @@ mod tests {
         assert_eq!(&debt(&key), b"d0123456789abcdef");
         assert_eq!(log(&topic()), b"leqiad.sessions");
         assert_eq!(position(&topic(), Partition(258)), b"peqiad.sessions\0\0\0\x01\x02");
+        assert_eq!(&slot(Slot { class: Class::Tombstone, minute: 258 }), b"n\x02\0\0\0\0\0\0\x01\x02");
     }
 
     #[test]
@@ -103,7 +132,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn keys_read_back(id: [u8; 16], partition: u32) {
+        fn keys_read_back(id: [u8; 16], partition: u32, minute: u64) {
+            for class in [Class::Live, Class::Tombstone] {
+                prop_assert_eq!(decode_slot(&slot(Slot { class, minute })), Some(Slot { class, minute }));
+            }
             let key = KeyId::from_bytes(id);
             prop_assert_eq!(decode_cell(&cell(&key)), Some(key));
             prop_assert_eq!(decode_debt(&debt(&key)), Some(key));

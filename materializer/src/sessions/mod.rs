@@ -31,10 +31,10 @@ use schemas::{KeyId, Offset, Timestamp, Topic, Version};
 use tokio::sync::watch;
 
 pub use self::{frozen::Frozen, memory::ViewMemory};
-use crate::{Cell, Expired, Marks, Saved, SavedLog, View, ViewError, ViewWrite};
+use crate::{Cell, Census, Count, Expired, Head, Marks, Saved, SavedLog, View, ViewError, ViewWrite};
 
 /// The on-disk format of a view's directory.
-const FORMAT: &[u8] = b"solera view 1";
+const FORMAT: &[u8] = b"solera view 2";
 
 /// How much of the view one look for expired contents reads: a megabyte a second is what nobody notices.
 const EXPIRED_BYTES: usize = 1024 * 1024;
@@ -224,6 +224,13 @@ impl View for SessionView {
         cell::decode(Bytes::from(stored)).map(Some).ok_or_else(|| self.damaged(format!("the cell of {key}")))
     }
 
+    fn head(&self, key: &KeyId) -> Result<Option<Head>, ViewError> {
+        let Some(stored) = self.db.get_pinned(keys::cell(key)).map_err(|error| self.failed(&error))? else {
+            return Ok(None);
+        };
+        cell::decode_head(&stored).map(Some).ok_or_else(|| self.damaged(format!("the cell of {key}")))
+    }
+
     fn version(&self, key: &KeyId) -> Result<Option<Version>, ViewError> {
         let Some(stored) = self.db.get_pinned(keys::cell(key)).map_err(|error| self.failed(&error))? else {
             return Ok(None);
@@ -232,7 +239,7 @@ impl View for SessionView {
     }
 
     fn write(&self, write: &ViewWrite) -> Result<(), ViewError> {
-        let ViewWrite { cells, debts, positions, marks } = write;
+        let ViewWrite { cells, debts, positions, census, marks } = write;
         let mut batch = WriteBatch::default();
         for (key, cell) in cells {
             batch.put(keys::cell(key), cell::encode(cell));
@@ -245,6 +252,12 @@ impl View for SessionView {
         }
         for (topic, partition, offset) in positions {
             batch.put(keys::position(topic, *partition), offset.0.to_be_bytes());
+        }
+        for (slot, count) in census {
+            match count.cells {
+                0 => batch.delete(keys::slot(*slot)),
+                _ => batch.put(keys::slot(*slot), encode_count(*count)),
+            }
         }
         batch.put(keys::MARKS, encode_marks(marks));
         self.db.write_opt(batch, &self.unlogged).map_err(|error| self.failed(&error))
@@ -273,6 +286,13 @@ impl View for SessionView {
             let (key, since) = debt.ok_or_else(|| self.damaged("a debt"))?;
             saved.debts.insert(key, Timestamp::from_millis(since));
         }
+        let mut slots = Vec::new();
+        for found in self.scan_tag(keys::CENSUS_TAG) {
+            let (key, count) = found?;
+            let slot = keys::decode_slot(&key).zip(decode_count(&count));
+            slots.push(slot.ok_or_else(|| self.damaged("a count"))?);
+        }
+        saved.census = Census::of(slots);
         if let Some(marks) = self.get_raw(keys::MARKS)? {
             saved.marks = decode_marks(&marks).ok_or_else(|| self.damaged("the clock's marks"))?;
         }
@@ -336,6 +356,19 @@ fn decode_marks(bytes: &[u8]) -> Option<Marks> {
     let newest_version = (*version != [0; Version::BYTES]).then(|| Version::from_bytes(*version));
     let time = |bytes| decode_u64(bytes).map(Timestamp::from_millis);
     Some(Marks { newest_version, newest_append: time(newest_append)?, read_now: time(read_now)? })
+}
+
+/// `cells: u64 │ bytes: u64`
+fn encode_count(count: Count) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&count.cells.to_be_bytes());
+    bytes[8..].copy_from_slice(&count.bytes.to_be_bytes());
+    bytes
+}
+
+fn decode_count(stored: &[u8]) -> Option<Count> {
+    let (cells, bytes) = stored.split_at_checked(8)?;
+    Some(Count { cells: decode_u64(cells)?, bytes: decode_u64(bytes)? })
 }
 
 fn decode_u64(bytes: &[u8]) -> Option<u64> {

@@ -6,7 +6,7 @@ use schemas::{Headers, Hlc, Partition, Sealed, Until, WriterId};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{State, memory::MemoryView};
+use crate::{Class, Slot, State, memory::MemoryView};
 
 fn topic() -> Topic {
     Topic { origin: "eqiad".parse().unwrap(), store: "sessions".parse().unwrap() }
@@ -42,6 +42,7 @@ prop_compose! {
     fn any_write()(
         cells in prop::collection::btree_map(0..6_u8, (0..100_u64, 0..3_u8), 0..5),
         debts in prop::collection::btree_map(0..6_u8, prop::option::of(0..100_u64), 0..3),
+        census in prop::collection::btree_map((any::<bool>(), 0..5_u64), (0..3_u64, 0..9_u64), 0..4),
         offset in 0..1000_u64, newest in prop::option::of(1..100_u64), times: (u32, u32),
     ) -> ViewWrite {
         let key = |n: u8| KeyId::from_bytes([n; 16]);
@@ -55,6 +56,13 @@ prop_compose! {
             cells: cells.into_iter().map(|(n, cell)| (key(n), make(cell))).collect(),
             debts: debts.into_iter().map(|(n, since)| (key(n), since.map(Timestamp::from_millis))).collect(),
             positions: vec![(topic(), Partition(1), Offset(offset))],
+            census: census
+                .into_iter()
+                .map(|((is_live, minute), (cells, bytes))| {
+                    let class = if is_live { Class::Live } else { Class::Tombstone };
+                    (Slot { class, minute }, Count { cells, bytes })
+                })
+                .collect(),
             marks: Marks { newest_version: newest.map(version), newest_append: time(times.0), read_now: time(times.1) },
         }
     }
@@ -97,6 +105,7 @@ proptest! {
             let key = KeyId::from_bytes([n; 16]);
             prop_assert_eq!(view.get(&key).unwrap(), oracle.get(&key).unwrap());
             prop_assert_eq!(view.version(&key).unwrap(), oracle.version(&key).unwrap());
+            prop_assert_eq!(view.head(&key).unwrap(), oracle.head(&key).unwrap());
         }
     }
 }
@@ -129,12 +138,12 @@ fn a_view_of_another_life_of_the_log_is_refused() {
 fn a_view_of_another_format_is_refused() {
     let dir = TempDir::new().unwrap();
     let view = open(dir.path());
-    view.db.put(keys::FORMAT, b"solera view 2").unwrap();
+    view.db.put(keys::FORMAT, b"solera view 3").unwrap();
     view.flush().unwrap();
     drop(view);
     let clock = Arc::new(LogClock::new(Arc::new(SystemClock::start())));
     let opened = open_with(dir.path(), &clock, "one");
-    assert!(matches!(&opened, Err(ViewError::Damaged(why)) if why.contains("view 2")), "{opened:?}");
+    assert!(matches!(&opened, Err(ViewError::Damaged(why)) if why.contains("view 3")), "{opened:?}");
 }
 
 #[test]
@@ -149,7 +158,7 @@ fn compaction_drops_dead_cells_by_the_logs_time_and_nothing_else() {
     let debts = BTreeMap::from([(key(9), Some(Timestamp::EPOCH))]);
     let positions = vec![(topic(), Partition(0), Offset(0))];
     let marks = Marks { newest_version: Some(version(3)), ..Marks::default() };
-    view.write(&ViewWrite { cells, debts, positions, marks }).unwrap();
+    view.write(&ViewWrite { cells, debts, positions, marks, ..ViewWrite::default() }).unwrap();
     let compact = || {
         view.flush().unwrap();
         let mut options = rocksdb::CompactOptions::default();
