@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod allocations;
 mod chaos;
 mod cli;
 mod durability;

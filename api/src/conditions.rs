@@ -5,7 +5,9 @@ use schemas::Version;
 
 /// The version as an entity tag: `"<16 hex>-<16 hex>"`.
 pub(crate) fn etag(version: Version) -> HeaderValue {
-    HeaderValue::from_str(&format!("\"{version}\"")).expect("a version is ASCII")
+    let mut text = [b'"'; Version::TEXT_BYTES + 2];
+    text[1..=Version::TEXT_BYTES].copy_from_slice(&version.to_text());
+    HeaderValue::from_bytes(&text).expect("a version is ASCII")
 }
 
 /// Whether the client has this version already. Compared weakly; a list in several lines is one list.

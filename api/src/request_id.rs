@@ -1,7 +1,5 @@
 //! The id by which a request can be found in logs and records.
 
-use std::sync::Arc;
-
 use http::HeaderMap;
 use schemas::caps::REQUEST_ID_BYTES_MAX;
 
@@ -12,22 +10,28 @@ const ZERO: &str = "00000000-0000-0000-0000-000000000000";
 
 /// `[A-Za-z0-9._-]{1,36}`: safe in logs, headers and JSON.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct RequestId(Arc<str>);
+pub(crate) struct RequestId {
+    bytes: [u8; REQUEST_ID_BYTES_MAX],
+    len: usize,
+}
 
 impl RequestId {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let sent = headers.get(HEADER).and_then(|value| value.to_str().ok()).filter(|text| is_safe(text));
-        Self(sent.unwrap_or(ZERO).into())
+        let text = sent.unwrap_or(ZERO);
+        let mut bytes = [0; REQUEST_ID_BYTES_MAX];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        Self { bytes, len: text.len() }
     }
 
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        std::str::from_utf8(&self.bytes[..self.len]).expect("what is safe is ASCII")
     }
 }
 
 impl std::fmt::Display for RequestId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 

@@ -11,12 +11,13 @@
 //! cannot open a value. `form` says whether the body is zstd; it is compressed before it is sealed, since a sealed one
 //! does not compress.
 
-use std::{collections::BTreeMap, fmt};
+use std::{cell::RefCell, collections::BTreeMap, fmt};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use schemas::{Headers, KeyId, Sealed, StoreName, Until};
 use zeroize::Zeroizing;
+use zstd::bulk::{Compressor, Decompressor};
 
 const SALT_BYTES: usize = 16;
 const TAG_BYTES: usize = 16;
@@ -29,6 +30,9 @@ const ZSTD_LEVEL: i32 = 1;
 
 const FORM_PLAIN: u8 = 0;
 const FORM_ZSTD: u8 = 1;
+
+/// The longest associated data: five fields and their lengths, of which only the name of the store varies.
+const AD_BYTES_MAX: usize = 5 * 4 + 32 + 16 + OP.len() + 4 + 8;
 
 /// The header that names the ring secret of a value.
 const SEAL_ID: &str = "q";
@@ -95,6 +99,7 @@ pub struct Sealer {
     index_key: Zeroizing<[u8; 32]>,
     ring: BTreeMap<u32, Zeroizing<[u8; 32]>>,
     seals_with: u32,
+    seal_id: String,
     body_bytes_max: usize,
 }
 
@@ -145,7 +150,8 @@ impl Sealer {
             }
         }
         let index_key = derive("solera 2026-11-21 key id v1", index);
-        Ok(Self { store, index_key, ring: keys, seals_with, body_bytes_max })
+        let seal_id = seals_with.to_string();
+        Ok(Self { store, index_key, ring: keys, seals_with, seal_id, body_bytes_max })
     }
 
     /// The key id of a session.
@@ -159,8 +165,8 @@ impl Sealer {
     }
 
     /// The id of the secret that seals, as the header that travels with the value.
-    pub fn seal_id(&self) -> (&'static str, String) {
-        (SEAL_ID, self.seals_with.to_string())
+    pub fn seal_id(&self) -> (&'static str, &str) {
+        (SEAL_ID, &self.seal_id)
     }
 
     /// Seals `body` under `salt`, which must be random and is used once.
@@ -184,7 +190,7 @@ impl Sealer {
         let ad = self.associated_data(key_id, self.seals_with, expires_at);
         let tag = value_key(ring_key, key, &salt).seal_in_place_separate_tag(
             constant_nonce(),
-            Aad::from(ad),
+            Aad::from(ad.as_bytes()),
             &mut sealed[SALT_BYTES..],
         );
         sealed.extend_from_slice(tag.expect("a value is far below the limit of GCM").as_ref());
@@ -209,15 +215,24 @@ impl Sealer {
 
         let (salt, ciphertext) = sealed.0.split_first_chunk().ok_or(OpenError::Mismatch)?;
         let ad = self.associated_data(key_id, seal_id, expires_at);
-        let mut content = ciphertext.to_vec();
-        let opened =
-            value_key(ring_key, key, salt).open_in_place(constant_nonce(), Aad::from(ad), &mut content);
-        let plain_bytes = opened.map_err(|_| OpenError::Mismatch)?.len();
-        content.truncate(plain_bytes);
+        let (ciphertext, tag) = ciphertext.split_last_chunk::<TAG_BYTES>().ok_or(OpenError::Mismatch)?;
+        // Of exactly this size, so that the answer needs no copy.
+        let mut content = vec![0; ciphertext.len()];
+        let opened = value_key(ring_key, key, salt).open_separate_gather(
+            constant_nonce(),
+            Aad::from(ad.as_bytes()),
+            ciphertext,
+            tag,
+            &mut content,
+        );
+        opened.map_err(|_| OpenError::Mismatch)?;
 
-        let content = Bytes::from(content);
+        let mut content = Bytes::from(content);
         match content.first() {
-            Some(&FORM_PLAIN) => Ok(content.slice(1..)),
+            Some(&FORM_PLAIN) => {
+                content.advance(1);
+                Ok(content)
+            }
             Some(&FORM_ZSTD) => self.decompress(&content[1..]),
             _ => Err(OpenError::Form),
         }
@@ -231,11 +246,12 @@ impl Sealer {
         if self.body_bytes_max.max(schemas::caps::SEALED_BYTES_MAX) < capacity {
             return Err(OpenError::Form);
         }
-        zstd::bulk::decompress(content, capacity).map(Bytes::from).map_err(|_| OpenError::Form)
+        let decompressed = DECOMPRESSOR.with_borrow_mut(|zstd| zstd.decompress(content, capacity));
+        decompressed.map(Bytes::from).map_err(|_| OpenError::Form)
     }
 
-    fn associated_data(&self, key_id: KeyId, seal_id: u32, expires_at: Until) -> Vec<u8> {
-        let mut ad = Vec::with_capacity(96);
+    fn associated_data(&self, key_id: KeyId, seal_id: u32, expires_at: Until) -> AssociatedData {
+        let mut ad = AssociatedData { bytes: [0; AD_BYTES_MAX], len: 0 };
         let expires_at = match expires_at {
             Until::At(end) => end.as_millis().to_be_bytes(),
             Until::Never => u64::MAX.to_be_bytes(),
@@ -243,10 +259,27 @@ impl Sealer {
         let fields =
             [self.store.as_str().as_bytes(), key_id.as_bytes(), OP, &seal_id.to_be_bytes(), &expires_at];
         for bytes in fields {
-            ad.extend_from_slice(&prefix(bytes));
-            ad.extend_from_slice(bytes);
+            ad.put(&prefix(bytes));
+            ad.put(bytes);
         }
         ad
+    }
+}
+
+/// What a seal covers beside the contents.
+struct AssociatedData {
+    bytes: [u8; AD_BYTES_MAX],
+    len: usize,
+}
+
+impl AssociatedData {
+    fn put(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
     }
 }
 
@@ -284,12 +317,20 @@ fn prefix(bytes: &[u8]) -> [u8; 4] {
     u32::try_from(bytes.len()).expect("no field reaches 4 GiB").to_be_bytes()
 }
 
+thread_local! {
+    // Their tables take longer to make than a session takes to go through them.
+    static COMPRESSOR: RefCell<Compressor<'static>> =
+        RefCell::new(Compressor::new(ZSTD_LEVEL).expect("there is memory for zstd"));
+    static DECOMPRESSOR: RefCell<Decompressor<'static>> =
+        RefCell::new(Decompressor::new().expect("there is memory for zstd"));
+}
+
 /// The body compressed, if that makes it smaller.
 fn compress(body: &[u8]) -> Option<Vec<u8>> {
     if body.len() < COMPRESS_ABOVE_BYTES {
         return None;
     }
-    let compressed = zstd::bulk::compress(body, ZSTD_LEVEL).ok()?;
+    let compressed = COMPRESSOR.with_borrow_mut(|zstd| zstd.compress(body)).ok()?;
     (compressed.len() < body.len()).then_some(compressed)
 }
 

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 
 use eventlog::{Batch, LogClock};
-use schemas::{MacKey, Offset, Timestamp, Topic, Version};
+use schemas::{KeyId, MacKey, Offset, Timestamp, Topic, Version};
 
-use crate::{Census, Debts, Head, Marks, Recount, Source, View, ViewError, ViewWrite, fold};
+use crate::{Census, Debts, Head, HotCells, Marks, Recount, Source, View, ViewError, ViewWrite, fold};
 
 /// Where a batch is folded into, and by what rules.
 #[derive(Debug)]
 pub(crate) struct Target<'a> {
     pub(crate) view: &'a dyn View,
+    /// Cells of `view` that are in memory, if anybody reads it.
+    pub(crate) hot: Option<&'a HotCells>,
     /// Those of `view`, which may not be the one that is served.
     pub(crate) debts: &'a Debts,
     pub(crate) census: &'a mut Census,
@@ -41,7 +43,7 @@ impl Target<'_> {
         let source = Source { topic, partition, is_own };
         let mut before = BTreeMap::new();
         let changes = fold(&source, self.mac, entries, |key| {
-            let head = self.view.head(key)?;
+            let head = self.head(key)?;
             before.insert(*key, head);
             Ok(head.map(|head| head.version))
         })?;
@@ -66,6 +68,9 @@ impl Target<'_> {
         };
         self.view.write(&write)?;
         self.debts.take(&write.debts);
+        if let Some(hot) = self.hot {
+            write.cells.into_iter().for_each(|(key, cell)| hot.put(key, cell));
+        }
         Ok(Applied {
             newest_version: changes.newest_version,
             newest_seen,
@@ -73,6 +78,15 @@ impl Target<'_> {
             refused: changes.refused.len() as u64,
             up_to,
         })
+    }
+}
+
+impl Target<'_> {
+    fn head(&self, key: &KeyId) -> Result<Option<Head>, ViewError> {
+        match self.hot.and_then(|hot| hot.peek(key)) {
+            Some(cell) => Ok(Some(Head::of(&cell))),
+            None => self.view.head(key),
+        }
     }
 }
 

@@ -12,7 +12,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Census, Class, Debts, Expired, Fence, Head, Metrics, Recount, Serving, View, ViewError, ViewWrite,
+    Census, Class, Debts, Expired, Fence, Head, Metrics, Recount, Served, Serving, View, ViewError,
+    ViewWrite,
     apply::{Target, marks},
     metrics::StoreMetrics,
     view::SavedLog,
@@ -93,10 +94,10 @@ struct Apply {
     follower: Follower,
     counted: StoreMetrics,
     /// What is folded into: the view that is served, or the one that is taking its place.
-    view: Arc<dyn View>,
-    /// Those of `view`.
+    into: Arc<Served>,
+    /// Those of `into`.
     debts: Arc<Debts>,
-    /// That of `view`.
+    /// That of `into`.
     census: Census,
     handover: Option<Handover>,
     newest_version: Option<Version>,
@@ -115,11 +116,11 @@ struct Handover {
 impl Apply {
     fn new(follower: Follower) -> Self {
         let counted = follower.metrics.of_store(follower.own.topic().store.as_str());
-        let (view, debts) = (follower.serving.view(), Arc::clone(&follower.debts));
+        let (into, debts) = (follower.serving.view(), Arc::clone(&follower.debts));
         Self {
             follower,
             counted,
-            view,
+            into,
             debts,
             census: Census::default(),
             handover: None,
@@ -129,7 +130,7 @@ impl Apply {
     }
 
     async fn run(mut self, stop: CancellationToken) -> Result<(), FollowError> {
-        let saved = self.view.saved()?;
+        let saved = self.into.view().saved()?;
         self.newest_version = saved.marks.newest_version;
         self.census = saved.census;
         self.show_debts();
@@ -173,7 +174,8 @@ impl Apply {
         let Follower { own, mac, clock, fence, observe, .. } = &self.follower;
         let (topic, partition, count) = (log.topic(), batch.partition, batch.entries.len() as u64);
         let (debts, census) = (&self.debts, &mut self.census);
-        let mut target = Target { view: &*self.view, debts, census, mac, clock };
+        let (view, hot) = (self.into.view(), Some(self.into.hot()));
+        let mut target = Target { view, hot, debts, census, mac, clock };
         let applied = target.apply((topic, topic == own.topic()), batch, self.newest_version)?;
 
         self.newest_version = applied.newest_seen;
@@ -201,9 +203,10 @@ impl Apply {
     ) -> Result<stream::SelectAll<stream::BoxStream<'static, FromLog>>, FollowError> {
         let Successor { view, served } = successor;
         // A handover that has not ended is given up: what is served is still the one before it.
-        let seen = self.follower.serving.view().saved()?.logs;
+        let seen = self.follower.serving.view().view().saved()?.logs;
         let saved = view.saved()?;
-        (self.view, self.debts, self.census) = (view, Arc::new(Debts::new(saved.debts)), saved.census);
+        self.into = self.follower.serving.prepare(view);
+        (self.debts, self.census) = (Arc::new(Debts::new(saved.debts)), saved.census);
         self.newest_version = self.newest_version.max(saved.marks.newest_version);
         self.sweep_after = None;
         self.handover = Some(Handover { seen, served });
@@ -212,7 +215,7 @@ impl Apply {
     }
 
     fn serve_when_it_holds_what_was_seen(&mut self) -> Result<(), FollowError> {
-        let logs = self.view.saved()?.logs;
+        let logs = self.into.view().saved()?.logs;
         let holds = |(topic, seen): (&Topic, &SavedLog)| {
             logs.get(topic).is_some_and(|log| log.frontier.is_at_least(&seen.frontier))
         };
@@ -223,7 +226,7 @@ impl Apply {
         debts.replace_with(&self.debts);
         self.debts = Arc::clone(debts);
         // IMPORTANT: before the fence says that it holds more than the one before.
-        serving.replace(Arc::clone(&self.view));
+        serving.replace(Arc::clone(&self.into));
         for (topic, log) in &logs {
             log.frontier.iter().for_each(|(partition, up_to)| fence.publish(topic, partition, up_to));
         }
@@ -233,7 +236,7 @@ impl Apply {
 
     /// Drops the contents of some cells that expired. Only returns space: nothing is correct because of it.
     fn sweep(&mut self) -> Result<(), FollowError> {
-        let (view, debts, clock) = (&self.view, &self.debts, &self.follower.clock);
+        let (view, debts, clock) = (self.into.view(), &self.debts, &self.follower.clock);
         // Not before this node's own readers have been told that it expired, either.
         let gc_now = clock.gc_now().min(clock.last_read_now());
         let (mut cells, mut recount) = (BTreeMap::new(), Recount::new());
@@ -255,14 +258,10 @@ impl Apply {
         }
         if !cells.is_empty() || !forgiven.is_empty() || !recount.is_empty() {
             let marks = marks(clock, self.newest_version);
-            let debts_now = forgiven.clone();
-            view.write(&ViewWrite {
-                cells,
-                debts: debts_now,
-                census: recount,
-                marks,
-                positions: Vec::new(),
-            })?;
+            let write =
+                ViewWrite { cells, debts: forgiven.clone(), census: recount, marks, ..ViewWrite::default() };
+            view.write(&write)?;
+            write.cells.into_iter().for_each(|(key, cell)| self.into.hot().put(key, cell));
             debts.take(&forgiven);
             self.show_debts();
         }
@@ -286,7 +285,7 @@ impl Apply {
     /// What readers were told since the last batch, for the next start.
     fn remember_clock(&self) -> Result<(), FollowError> {
         let marks = marks(&self.follower.clock, self.newest_version);
-        Ok(self.view.write(&ViewWrite { marks, ..ViewWrite::default() })?)
+        Ok(self.into.view().write(&ViewWrite { marks, ..ViewWrite::default() })?)
     }
 }
 

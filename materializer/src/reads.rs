@@ -48,7 +48,7 @@ impl Reads {
     ///
     /// # Errors
     /// When this node cannot know within `patience`.
-    pub async fn visible(&self, key: KeyId, patience: Duration) -> Result<Option<Cell>, NotKnown> {
+    pub async fn visible(&self, key: KeyId, patience: Duration) -> Result<Option<Arc<Cell>>, NotKnown> {
         self.freshen(key, patience).await?;
         let now = self.clock.read_now();
         Ok(self.serving.view().get(&key)?.filter(|cell| cell.visible(now).is_some()))

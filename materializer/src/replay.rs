@@ -88,6 +88,7 @@ impl Replay {
                 let (partition, from) = (batch.partition, reached.get(batch.partition));
                 let mut target = Target {
                     view: &*self.view,
+                    hot: None,
                     debts: &self.debts,
                     census: &mut self.census,
                     mac: &self.mac,

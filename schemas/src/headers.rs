@@ -17,6 +17,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(Bytes);
 
+/// Room for what a request adds to an event: a seal id and a request id.
+const TYPICAL_BYTES: usize = 64;
+
+/// Room for the headers of nearly every record, MAC and lengths included: what a session's record has is about 230 bytes.
+const RECORD_BYTES: usize = 288;
+
 /// A name and its value.
 type Header<'a> = (&'a str, &'a [u8]);
 
@@ -39,16 +45,16 @@ impl Headers {
     pub fn from_pairs<'a>(
         pairs: impl IntoIterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<Self, HeadersError> {
-        let mut bytes = BytesMut::new();
+        let mut headers = HeadersMut(BytesMut::with_capacity(TYPICAL_BYTES));
         for (name, value) in pairs {
-            let name_len = u8::try_from(name.len()).map_err(|_| HeadersError::TooLong)?;
-            let value_len = u16::try_from(value.len()).map_err(|_| HeadersError::TooLong)?;
-            bytes.put_u8(name_len);
-            bytes.put_slice(name.as_bytes());
-            bytes.put_u16(value_len);
-            bytes.put_slice(value);
+            headers.put(name, value)?;
         }
-        Ok(Self(bytes.freeze()))
+        Ok(headers.freeze())
+    }
+
+    /// More can be put after them, without a copy if nobody else holds them.
+    pub(crate) fn into_mut(self) -> HeadersMut {
+        HeadersMut(BytesMut::from(self.0))
     }
 
     /// Reads what [`as_bytes`](Self::as_bytes) gave, without copying.
@@ -86,6 +92,46 @@ impl Headers {
     /// Bytes of all names and values together, which [`HEADER_BYTES_MAX`](crate::caps::HEADER_BYTES_MAX) bounds.
     pub fn content_bytes(&self) -> usize {
         self.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+}
+
+/// Headers that are being written.
+pub(crate) struct HeadersMut(BytesMut);
+
+impl HeadersMut {
+    /// None yet, with room for all of a record.
+    pub(crate) fn of_record() -> Self {
+        Self(BytesMut::with_capacity(RECORD_BYTES))
+    }
+
+    /// One more.
+    pub(crate) fn put(&mut self, name: &str, value: &[u8]) -> Result<(), HeadersError> {
+        self.put_name(name)?;
+        self.0.put_u16(u16::try_from(value.len()).map_err(|_| HeadersError::TooLong)?);
+        self.0.put_slice(value);
+        Ok(())
+    }
+
+    /// One more, as text.
+    pub(crate) fn put_text(&mut self, name: &str, value: impl fmt::Display) -> Result<(), HeadersError> {
+        self.put_name(name)?;
+        let at = self.0.len();
+        self.0.put_u16(0);
+        fmt::Write::write_fmt(&mut self.0, format_args!("{value}")).map_err(|_| HeadersError::TooLong)?;
+        let value_len = u16::try_from(self.0.len() - at - 2).map_err(|_| HeadersError::TooLong)?;
+        self.0[at..at + 2].copy_from_slice(&value_len.to_be_bytes());
+        Ok(())
+    }
+
+    fn put_name(&mut self, name: &str) -> Result<(), HeadersError> {
+        self.0.put_u8(u8::try_from(name.len()).map_err(|_| HeadersError::TooLong)?);
+        self.0.put_slice(name.as_bytes());
+        Ok(())
+    }
+
+    /// That was all.
+    pub(crate) fn freeze(self) -> Headers {
+        Headers(self.0.freeze())
     }
 }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use constant_time_eq::constant_time_eq_16;
 
-use crate::{Headers, Partition, Record, Topic};
+use crate::{Partition, Record, Topic};
 
 /// The header that carries the MAC.
 pub(crate) const HEADER: &str = "m";
@@ -59,9 +59,10 @@ impl MacKey {
         let written = BASE64_URL_SAFE_NO_PAD.encode_slice(self.mac(topic, partition, &record), &mut text);
         debug_assert_eq!(written, Ok(TEXT_BYTES));
 
-        let with_mac = record.headers.iter().chain([(HEADER, &text[..])]);
-        let headers = Headers::from_pairs(with_mac).expect("a MAC fits into headers");
-        Record { headers, ..record }
+        let Record { key, headers, value } = record;
+        let mut headers = headers.into_mut();
+        headers.put(HEADER, &text).expect("a MAC fits into headers");
+        Record { key, headers: headers.freeze(), value }
     }
 
     /// Checks that the record is as it was signed, for this topic and partition.
@@ -80,12 +81,19 @@ impl MacKey {
 
     fn mac(&self, topic: &Topic, partition: Partition, record: &Record) -> [u8; MAC_BYTES] {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        let mut field = |bytes: &[u8]| {
-            let len = u32::try_from(bytes.len()).expect("no field of a record reaches 4 GiB");
-            hasher.update(&len.to_be_bytes()).update(bytes);
+        let mut parts = |parts: &[&[u8]]| {
+            let len = parts.iter().map(|part| part.len()).sum::<usize>();
+            let len = u32::try_from(len).expect("no field of a record reaches 4 GiB");
+            hasher.update(&len.to_be_bytes());
+            for part in parts {
+                hasher.update(part);
+            }
         };
-        field(&[FORMAT]);
-        field(topic.to_string().as_bytes());
+        // As the topic is shown.
+        let [origin, store] = [topic.origin.as_str(), topic.store.as_str()].map(str::as_bytes);
+        parts(&[&[FORMAT]]);
+        parts(&[origin, b".", store]);
+        let mut field = |bytes: &[u8]| parts(&[bytes]);
         field(&partition.0.to_be_bytes());
         field(&record.key);
         for (name, value) in record.headers.iter().filter(|&(name, _)| name != HEADER) {

@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use crate::{
     Change, Control, Event, HEARTBEAT_PREFIX, Headers, HeadersError, Heartbeat, KeyId, Sealed, Sequence,
-    Until, Version, WriterId, caps::HEADER_BYTES_MAX, mac,
+    Until, Version, WriterId, caps::HEADER_BYTES_MAX, headers::HeadersMut, mac,
 };
 
 /// Names of the headers that are fields of [`Event`] or belong to the record alone. All others travel with the event.
@@ -91,21 +91,24 @@ impl Record {
     ///
     /// # Errors
     /// When the headers, the MAC included, would take more than [`HEADER_BYTES_MAX`].
-    pub fn of_event(event: &Event, sequence: Sequence) -> Result<Self, EncodeError> {
+    pub fn of_event(event: Event, sequence: Sequence) -> Result<Self, EncodeError> {
         let Event { key, version, retain_until, headers: carried, change } = event;
         let (op, expires_at, value) = match change {
-            Change::Set { expires_at, sealed } => {
-                ("set", Some(expires_at.to_string()), Some(sealed.0.clone()))
-            }
+            Change::Set { expires_at, sealed } => ("set", Some(expires_at), Some(sealed.0)),
             Change::Delete => ("delete", None, None),
         };
-        let (version, retain_until, sequence) =
-            (version.to_string(), retain_until.to_string(), sequence.to_string());
-
-        let own = [("op", Some(op)), ("v", Some(&version)), ("x", expires_at.as_deref())];
-        let own = own.into_iter().chain([("k", Some(&*retain_until)), ("s", Some(&sequence))]);
-        let own = own.filter_map(|(name, value)| Some((name, value?.as_bytes())));
-        let headers = Headers::from_pairs(own.chain(carried.iter()))?;
+        let mut headers = HeadersMut::of_record();
+        headers.put("op", op.as_bytes())?;
+        headers.put("v", &version.to_text())?;
+        if let Some(expires_at) = expires_at {
+            headers.put_text("x", expires_at)?;
+        }
+        headers.put_text("k", retain_until)?;
+        headers.put_text("s", sequence)?;
+        for (name, value) in carried.iter() {
+            headers.put(name, value)?;
+        }
+        let headers = headers.freeze();
 
         let total = headers.content_bytes() + mac::HEADER_BYTES;
         if HEADER_BYTES_MAX < total {

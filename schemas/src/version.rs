@@ -74,6 +74,9 @@ impl Version {
     /// Bytes of a version as [`to_bytes`](Self::to_bytes) gives it.
     pub const BYTES: usize = 16;
 
+    /// Characters of a version as text.
+    pub const TEXT_BYTES: usize = 33;
+
     /// The smallest version above this one, whoever writes it. The same from every node, and below any later write.
     #[must_use]
     pub const fn successor(self) -> Self {
@@ -89,6 +92,18 @@ impl Version {
         bytes[..8].copy_from_slice(&self.hlc.0.to_be_bytes());
         bytes[8..].copy_from_slice(&self.writer.0.to_be_bytes());
         bytes
+    }
+
+    /// As it is shown, in ASCII.
+    pub fn to_text(self) -> [u8; Self::TEXT_BYTES] {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [b'-'; Self::TEXT_BYTES];
+        for (number, at) in [(self.hlc.0, 0), (self.writer.0, 17)] {
+            for (digit, place) in text[at..at + 16].iter_mut().enumerate() {
+                *place = DIGITS[(number >> (60 - 4 * digit)) as usize & 0xf];
+            }
+        }
+        text
     }
 
     /// The reverse of [`to_bytes`](Self::to_bytes).
@@ -175,6 +190,7 @@ mod tests {
         fn text_and_bytes_read_back_and_sort_as_versions_do(a: (u64, u64), b: (u64, u64)) {
             let (a, b) = (version(a.0, a.1), version(b.0, b.1));
             prop_assert_eq!(a.to_string().parse(), Ok(a));
+            prop_assert_eq!(a.to_string().into_bytes(), a.to_text());
             prop_assert_eq!(Version::from_bytes(a.to_bytes()), a);
             prop_assert_eq!(a.cmp(&b), a.to_bytes().cmp(&b.to_bytes()));
             prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));

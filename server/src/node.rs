@@ -320,6 +320,7 @@ impl OpenedParts {
             own,
             mirrored: Vec::new(),
             view: Arc::clone(&view) as Arc<dyn View>,
+            cells: memory.cells.clone(),
             clock: log_clock,
             mac: MacKey::derive(secrets.index.expose()),
             retention: retention(longest_ttl),

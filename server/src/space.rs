@@ -123,7 +123,7 @@ fn look_once(log: &EmbeddedLog, view: &SessionView, metrics: &SpaceMetrics, may_
 #[cfg(test)]
 mod tests {
     use eventlog::{Incarnation, ManualClock};
-    use materializer::{Cell, View, ViewWrite, memory::MemoryView};
+    use materializer::{Cell, CellCache, View, ViewWrite, memory::MemoryView};
     use schemas::{
         Change, Event, Headers, Heartbeat, Hlc, KeyId, Sealed, Sequence, Topic, Version, WriterId,
     };
@@ -148,7 +148,7 @@ mod tests {
     }
 
     fn record(event: &Event) -> Record {
-        Record::of_event(event, Sequence { appender: WriterId(1), number: 1 }).unwrap()
+        Record::of_event(event.clone(), Sequence { appender: WriterId(1), number: 1 }).unwrap()
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
         let tombstone = event(1, 5, later, false);
         let cells = [(tombstone.key, Cell::of(tombstone.clone()))].into();
         view.write(&ViewWrite { cells, ..ViewWrite::default() }).unwrap();
-        let view = Arc::new(Serving::new(Arc::new(view)));
+        let view = Arc::new(Serving::new(Arc::new(view), CellCache::of(1 << 20)));
 
         let clock = Arc::new(LogClock::new(Arc::new(ManualClock::at(NOW))));
         clock.anchor(NOW, Timestamp::EPOCH);

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use eventlog::{EventLog, LogClock};
 use futures::future::BoxFuture;
 use materializer::{
-    Barrier, Debts, Fence, FenceError, Follower, Freshness, Reads, Serving, Successor, View, ViewError,
+    Barrier, CellCache, Debts, Fence, FenceError, Follower, Freshness, Reads, Serving, Successor, View,
+    ViewError,
 };
 use schemas::{KeyId, MacKey, Position, Version, WriterId};
 use tokio::sync::mpsc;
@@ -25,6 +26,8 @@ pub struct Parts {
     pub mirrored: Vec<Arc<dyn EventLog>>,
     /// The view, at whatever positions it was left.
     pub view: Arc<dyn View>,
+    /// Memory for the view's hottest cells.
+    pub cells: CellCache,
     /// The store's clock.
     pub clock: Arc<LogClock>,
     /// Proves that a record is ours.
@@ -90,6 +93,7 @@ impl StoreNode {
             own,
             mirrored,
             view,
+            cells,
             clock,
             mac,
             retention,
@@ -101,7 +105,7 @@ impl StoreNode {
         let logs: Vec<_> = [&own].into_iter().chain(&mirrored).cloned().collect();
         let saved = view.saved()?;
 
-        let serving = Arc::new(Serving::new(view));
+        let serving = Arc::new(Serving::new(view, cells));
         let (successor, successors) = mpsc::channel(1);
         let fence = Arc::new(Fence::default());
         for (topic, log) in &saved.logs {

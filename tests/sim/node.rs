@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use eventlog::{EventLog, LogClock, memory::MemoryLog};
 use futures::future::BoxFuture;
-use materializer::{Metrics, View};
+use materializer::{CellCache, Metrics, View};
 use rand::Rng;
 use schemas::{KeyId, MacKey, Position, Version, WriterId};
 use server::{
@@ -71,6 +71,8 @@ impl Process {
             own: connection as Arc<dyn EventLog>,
             mirrored: Vec::new(),
             view: Arc::clone(&view) as Arc<dyn View>,
+            // Room for a few: some reads find their cell there, others do not.
+            cells: CellCache::of(8 * 1024),
             clock,
             mac: MacKey::derive(b"the simulation's index secret"),
             retention: Retention::Expiring { ttl_max: TTL_MAX },

@@ -87,10 +87,11 @@ impl Asked {
             Self::Get => {
                 let cell = store.reads.visible(key, PATIENCE).await.ok()?;
                 let Some(cell) = cell else { return Some(Answer::NotFound) };
-                let State::Live { expires_at, sealed } = cell.state else {
+                let State::Live { expires_at, sealed } = &cell.state else {
                     unreachable!("only live cells are visible")
                 };
                 let value = u64::from_be_bytes(sealed.0.as_ref().try_into().unwrap());
+                let expires_at = *expires_at;
                 Some(Answer::Found { value, expires_at, told_at: store.reads.clock.last_read_now() })
             }
         }

@@ -244,7 +244,7 @@ impl Writer {
             Choice::Settled(version) => version,
         };
         let sequence = Sequence { appender: self.versions.writer(), number: lane.next_number };
-        let record = Record::of_event(&event(version), sequence);
+        let record = Record::of_event(event(version), sequence);
         let record = record.map_err(|error| WriteError::Refused(error.to_string().into()))?;
         let commit = self.log.enqueue(partition, self.mac.sign(self.log.topic(), partition, record))?;
         // A refused enqueue leaves its number to the next.

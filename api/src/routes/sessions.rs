@@ -129,8 +129,8 @@ async fn answer(
         }
     };
     let key_id = store.sealer.key_id(&key);
-    let instance = instance(store, key_id);
-    let bad_request = |reason: &dyn Display| Problem::new(Kind::BadRequest, &*instance).because(reason);
+    let instance = || instance(store, key_id);
+    let bad_request = |reason: &dyn Display| Problem::new(Kind::BadRequest, instance()).because(reason);
 
     let key_bytes_max = app.limits.key_bytes_max;
     if key_bytes_max < key.expose().len() {
@@ -139,7 +139,7 @@ async fn answer(
     let action = Action::of(&parts.method).map_err(|reason| bad_request(&reason))?;
     let backend = store.backend().filter(|_| app.readiness.is_ready()).ok_or_else(|| {
         let problem = app.readiness.first_problem();
-        Problem::new(Kind::NotReady, &*instance).because(problem.as_deref().unwrap_or("starting"))
+        Problem::new(Kind::NotReady, instance()).because(problem.as_deref().unwrap_or("starting"))
     })?;
 
     let session = Session { app, store, backend, key, key_id, headers: &parts.headers, request_id };

@@ -107,7 +107,6 @@ async fn a_cleaning_drops_what_the_rule_says_and_nothing_else() {
     }
     assert_eq!(log.clean_if_due().unwrap(), None, "there is no rule yet");
     log.drop_what(Box::new(|_, record| record.value.as_ref().is_some_and(|value| value[0] != 7)));
-    assert_eq!(log.clean_if_due().unwrap(), None, "the buffers hold most of it");
     for n in 0..1_000 {
         log.enqueue(Partition(n % 3), value(n)).unwrap().await.unwrap();
     }

@@ -34,7 +34,7 @@ fn event(of: u8, at: u64) -> Event {
 
 fn record(event: &Event) -> Record {
     let sequence = Sequence { appender: WriterId(1), number: 1 };
-    mac().sign(&topic(), Partition(0), Record::of_event(event, sequence).unwrap())
+    mac().sign(&topic(), Partition(0), Record::of_event(event.clone(), sequence).unwrap())
 }
 
 fn entries(records: impl IntoIterator<Item = Record>) -> Vec<Entry> {
@@ -85,7 +85,7 @@ fn an_own_record_that_loses_is_a_debt_and_one_that_does_not_pays_it() {
 fn what_is_not_ours_is_set_aside_and_changes_nothing() {
     let good = record(&event(1, 2));
     let forged = Record { value: Some(Bytes::from_static(b"forged")), ..good.clone() };
-    let unsigned = Record::of_event(&event(1, 9), Sequence { appender: WriterId(1), number: 1 }).unwrap();
+    let unsigned = Record::of_event(event(1, 9), Sequence { appender: WriterId(1), number: 1 }).unwrap();
     let unreadable =
         mac().sign(&topic(), Partition(0), Record { key: Bytes::from_static(b"x"), ..unsigned.clone() });
     let changes = fold_on(None, true, [forged, unsigned, unreadable, good]);

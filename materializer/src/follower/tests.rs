@@ -10,7 +10,7 @@ use schemas::{
 };
 
 use super::*;
-use crate::{Cell, Saved, State, memory::MemoryView};
+use crate::{Cell, CellCache, Saved, State, memory::MemoryView};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -28,6 +28,10 @@ struct Bench {
 
 fn topic() -> Topic {
     Topic { origin: "eqiad".parse().unwrap(), store: "sessions".parse().unwrap() }
+}
+
+fn cells() -> CellCache {
+    CellCache::of(1 << 20)
 }
 
 fn mac() -> MacKey {
@@ -86,7 +90,7 @@ impl Bench {
         Follower {
             own: Arc::clone(&self.log) as Arc<dyn EventLog>,
             mirrored: Vec::new(),
-            serving: Arc::new(Serving::new(Arc::clone(&self.view) as Arc<dyn View>)),
+            serving: Arc::new(Serving::new(Arc::clone(&self.view) as Arc<dyn View>, cells())),
             successors: mpsc::channel(1).1,
             mac: mac(),
             clock: Arc::clone(&self.clock),
@@ -108,7 +112,7 @@ impl Bench {
 
     fn append_to(&self, partition: Partition, event: &Event) -> Position {
         let sequence = Sequence { appender: WriterId(1), number: 1 };
-        let record = Record::of_event(event, sequence).unwrap();
+        let record = Record::of_event(event.clone(), sequence).unwrap();
         self.log.append(partition, mac().sign(&topic(), partition, record)).position
     }
 
@@ -230,7 +234,7 @@ async fn the_fence_moves_after_the_view_was_written() {
     }
     let bench = Bench::new();
     let view = Arc::new(Watching(MemoryView::from_contents(bench.view.contents()), Arc::clone(&bench.fence)));
-    let follower = Follower { serving: Arc::new(Serving::new(view)), ..bench.follower() };
+    let follower = Follower { serving: Arc::new(Serving::new(view, cells())), ..bench.follower() };
     let _follower = tokio::spawn(follower.run(CancellationToken::new()));
     bench.applied(bench.append(&set(1, 1, Until::Never))).await;
 }
@@ -262,7 +266,7 @@ async fn a_forged_record_is_counted_and_passed_over() {
     let bench = Bench::new();
     let (_follower, _stop) = bench.start();
     let unsigned =
-        Record::of_event(&set(1, 9, Until::Never), Sequence { appender: WriterId(1), number: 1 }).unwrap();
+        Record::of_event(set(1, 9, Until::Never), Sequence { appender: WriterId(1), number: 1 }).unwrap();
     bench.log.append(Partition(0), unsigned);
     bench.applied(bench.append(&set(2, 1, Until::Never))).await;
     assert_eq!(bench.state(1), None);
@@ -314,7 +318,7 @@ fn successor(contents: crate::memory::Contents) -> (Arc<MemoryView>, Successor, 
 #[tokio::test(start_paused = true)]
 async fn a_successor_is_served_once_it_holds_all_that_readers_may_have_seen() {
     let bench = Bench::new();
-    let serving = Arc::new(Serving::new(Arc::clone(&bench.view) as Arc<dyn View>));
+    let serving = Arc::new(Serving::new(Arc::clone(&bench.view) as Arc<dyn View>, cells()));
     let (sender, successors) = mpsc::channel(1);
     let follower = Follower { serving: Arc::clone(&serving), successors, ..bench.follower() };
     let before = bench.view.contents();
@@ -337,13 +341,13 @@ async fn a_successor_is_served_once_it_holds_all_that_readers_may_have_seen() {
 }
 
 fn serving_cells(serving: &Serving) -> BTreeMap<KeyId, Cell> {
-    serving.view().scan(None, 1_000).unwrap().into_iter().collect()
+    serving.view().view().scan(None, 1_000).unwrap().into_iter().collect()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_successor_brings_its_own_debts() {
     let bench = Bench::new();
-    let serving = Arc::new(Serving::new(Arc::clone(&bench.view) as Arc<dyn View>));
+    let serving = Arc::new(Serving::new(Arc::clone(&bench.view) as Arc<dyn View>, cells()));
     let (sender, successors) = mpsc::channel(1);
     let follower = Follower { serving, successors, ..bench.follower() };
     let _follower = tokio::spawn(follower.run(CancellationToken::new()));
@@ -399,7 +403,7 @@ impl View for Seeing {
 #[tokio::test(start_paused = true)]
 async fn nobody_is_told_of_what_only_the_successor_holds_while_the_one_before_is_read() {
     let bench = Bench::of_partitions(3);
-    let serving = Arc::new(Serving::new(Arc::clone(&bench.view) as Arc<dyn View>));
+    let serving = Arc::new(Serving::new(Arc::clone(&bench.view) as Arc<dyn View>, cells()));
     let (sender, successors) = mpsc::channel(1);
     let follower = Follower { serving: Arc::clone(&serving), successors, ..bench.follower() };
     let before = MemoryView::from_contents(bench.view.contents());

@@ -31,7 +31,7 @@ fn append(log: &MemoryLog, partition: u32, key: u8, n: u64) {
         headers: Headers::default(),
         change: Change::Set { expires_at: Until::Never, sealed },
     };
-    let record = Record::of_event(&event, Sequence { appender: WriterId(1), number: 1 }).unwrap();
+    let record = Record::of_event(event, Sequence { appender: WriterId(1), number: 1 }).unwrap();
     log.append(Partition(partition), mac().sign(&topic(), Partition(partition), record));
 }
 

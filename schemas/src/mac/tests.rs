@@ -2,6 +2,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::Headers;
 
 fn topic(store: &str) -> Topic {
     Topic { origin: "eqiad".parse().unwrap(), store: store.parse().unwrap() }

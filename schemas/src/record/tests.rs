@@ -49,14 +49,14 @@ fn the_bytes_of_format_v1_do_not_change() {
     let never = Change::Set { expires_at: Until::Never, sealed: Sealed(Bytes::from_static(b"x")) };
     let heartbeat = Heartbeat { skipped: vec![3, 4], unsure: vec![9] };
     let golden = [
-        (include_str!("../../golden/record.v1.set.txt"), Record::of_event(&event(set()), SEQUENCE).unwrap()),
+        (include_str!("../../golden/record.v1.set.txt"), Record::of_event(event(set()), SEQUENCE).unwrap()),
         (
             include_str!("../../golden/record.v1.set-never.txt"),
-            Record::of_event(&event(never), SEQUENCE).unwrap(),
+            Record::of_event(event(never), SEQUENCE).unwrap(),
         ),
         (
             include_str!("../../golden/record.v1.delete.txt"),
-            Record::of_event(&event(Change::Delete), SEQUENCE).unwrap(),
+            Record::of_event(event(Change::Delete), SEQUENCE).unwrap(),
         ),
         (include_str!("../../golden/record.v1.heartbeat.txt"), Record::of_heartbeat(WriterId(7), &heartbeat)),
     ];
@@ -67,7 +67,7 @@ fn the_bytes_of_format_v1_do_not_change() {
 
 #[test]
 fn what_is_missing_repeated_or_unfit_is_named() {
-    let good = Record::of_event(&event(set()), SEQUENCE).unwrap();
+    let good = Record::of_event(event(set()), SEQUENCE).unwrap();
     let without = |name: &str| {
         let headers = Headers::from_pairs(good.headers.iter().filter(|&(n, _)| n != name)).unwrap();
         Record { headers, ..good.clone() }
@@ -110,7 +110,7 @@ fn headers_over_the_limit_are_refused_when_written() {
     let mut event = event(Change::Delete);
     event.headers = Headers::from_pairs([("p", &[b'a'; 200][..])]).unwrap();
     assert!(
-        matches!(Record::of_event(&event, SEQUENCE), Err(EncodeError::HeaderBytes(total)) if HEADER_BYTES_MAX < total)
+        matches!(Record::of_event(event, SEQUENCE), Err(EncodeError::HeaderBytes(total)) if HEADER_BYTES_MAX < total)
     );
 }
 
@@ -137,7 +137,7 @@ proptest! {
     #[test]
     fn an_event_reads_back_from_its_record(event in any_event(), appender: u64, number in 1u64..) {
         let sequence = Sequence { appender: WriterId(appender), number };
-        let record = Record::of_event(&event, sequence).unwrap();
+        let record = Record::of_event(event.clone(), sequence).unwrap();
         prop_assert_eq!(record.decode(), Ok(Message::Event { event, sequence }));
     }
 
