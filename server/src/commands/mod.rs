@@ -1,5 +1,6 @@
 //! What the program can be asked to do.
 
+mod bench;
 mod check_config;
 mod serve;
 
@@ -42,6 +43,9 @@ enum Command {
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
+    /// Loads a server that answers as Kask does, checks every answer, and says how fast it was.
+    #[command(after_help = "Example: solera bench http://127.0.0.1:8081/sessions/v1/ --preload --rate 5000")]
+    Bench(Box<::bench::Arguments>),
     /// Says what this program is.
     Version,
 }
@@ -79,6 +83,7 @@ pub fn run(mut args: Vec<OsString>) -> ExitCode {
         }
         Command::Dev(DevArgs { data_dir, port_base }) => serve::dev(port_base, data_dir),
         Command::CheckConfig { file } => check_config::check(&file),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Version => say(&format!("solera {} ({})", BUILD.version, BUILD.go_version)),
     };
     match outcome {
