@@ -9,6 +9,7 @@
 
 mod harness;
 
+mod bench;
 mod chaos;
 mod cli;
 mod durability;

@@ -93,7 +93,8 @@ pub(crate) struct Load {
     #[arg(long, value_name = "BYTES", default_value = "2048")]
     pub(crate) size: Sizes,
     /// Sessions that there are.
-    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub(crate) keys: u64,
     /// Writes all sessions first, as fast as the connections can. Without it an earlier run has written them.
     #[arg(long)]

@@ -465,11 +465,13 @@ impl Drive {
         let Job { request, expected, .. } = job;
         let mut ledger = lock(&self.phase.ledger);
         let errors = &mut self.tally.errors;
+        let mut strange = || *self.tally.strange.entry(response.status).or_default() += 1;
         match (request.kind, response.status) {
             (Kind::Post | Kind::New, 201) | (Kind::Delete, 204) => ledger.changed(request, expected, true),
             (Kind::Post | Kind::New | Kind::Delete, _) => {
                 ledger.changed(request, expected, false);
                 errors.status += 1;
+                strange();
             }
             (Kind::Get, 200) => match body::check(&response.body, request.key.number()) {
                 // A floor knows one body and no sessions.
@@ -479,7 +481,10 @@ impl Drive {
                 Err(_) => errors.corrupt += 1,
             },
             (Kind::Get, 404) => count(errors, ledger.not_found(request, expected)),
-            (Kind::Get, _) => errors.status += 1,
+            (Kind::Get, _) => {
+                errors.status += 1;
+                strange();
+            }
         }
     }
 

@@ -49,8 +49,10 @@ pub(crate) struct Report {
     lag: Latency,
     /// Answers by status.
     status: BTreeMap<u16, u64>,
-    /// Failures by kind, warm-up included: see `solera bench --help`.
+    /// Failures by kind, warm-up included.
     errors: Errors,
+    /// The statuses that `errors.status` counts, warm-up included.
+    error_status: BTreeMap<u16, u64>,
     /// The sum of them, those of the preloading included.
     errors_sum: u64,
     /// Connections that had to be made again.
@@ -82,6 +84,8 @@ pub(crate) struct Preload {
     rate: f64,
     latency: Latency,
     errors: Errors,
+    /// The statuses that `errors.status` counts.
+    error_status: BTreeMap<u16, u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -151,6 +155,7 @@ impl Report {
             lag: Latency::of(&tally.lag),
             status: tally.statuses.clone(),
             errors: tally.errors,
+            error_status: tally.strange.clone(),
             errors_sum: tally.errors.sum() + preload.as_ref().map_or(0, Preload::errors),
             reconnects: tally.reconnects,
             body_bytes_per_s: per_second(tally.body_bytes),
@@ -203,10 +208,8 @@ impl Report {
             latency.write(name, text)?;
         }
         self.lag.write("sent late", text)?;
-        let statuses: Vec<_> =
-            self.status.iter().map(|(status, count)| format!("{count} x {status}")).collect();
-        writeln!(text, "\nanswers    {}, {} reconnects", statuses.join(", "), self.reconnects)?;
-        writeln!(text, "errors     {}", said(&self.errors))?;
+        writeln!(text, "\nanswers    {}, {} reconnects", statuses(&self.status), self.reconnects)?;
+        writeln!(text, "errors     {}", said(&self.errors, &self.error_status))?;
         if let Some(server) = &self.server {
             let Server { cpu_us_per_request, cores, .. } = server;
             writeln!(
@@ -252,6 +255,7 @@ impl Preload {
             rate: as_float(keys) / tally.elapsed.max(Duration::from_nanos(1)).as_secs_f64(),
             latency: Latency::of(&tally.all()),
             errors: tally.errors,
+            error_status: tally.strange.clone(),
         }
     }
 
@@ -260,23 +264,28 @@ impl Preload {
     }
 
     fn write(&self, text: &mut String) -> std::fmt::Result {
-        let Self { keys, seconds, rate, latency, errors } = self;
+        let Self { keys, seconds, rate, latency, errors, error_status } = self;
         writeln!(
             text,
             "preload    {keys} sessions in {seconds:.1} s, {rate:.0}/s, p50 {:.0} us",
             latency.p50_us
         )?;
-        writeln!(text, "           errors: {}", said(errors))
+        writeln!(text, "           errors: {}", said(errors, error_status))
     }
 }
 
 /// The kinds of which there were some.
-pub(crate) fn said(errors: &Errors) -> String {
-    let some: Vec<_> = errors.named().into_iter().filter(|(_, count)| 0 < *count).collect();
-    if some.is_empty() {
-        return "none".to_owned();
+fn said(errors: &Errors, error_status: &BTreeMap<u16, u64>) -> String {
+    let some = errors.named().into_iter().filter(|(_, count)| 0 < *count);
+    let mut some: Vec<_> = some.map(|(name, count)| format!("{name} {count}")).collect();
+    if !error_status.is_empty() {
+        some.push(format!("statuses {}", statuses(error_status)));
     }
-    some.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+    if some.is_empty() { "none".to_owned() } else { some.join(", ") }
+}
+
+fn statuses(of: &BTreeMap<u16, u64>) -> String {
+    of.iter().map(|(status, count)| format!("{count} x {status}")).collect::<Vec<_>>().join(", ")
 }
 
 fn as_float(count: u64) -> f64 {

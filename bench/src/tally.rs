@@ -126,6 +126,8 @@ pub(crate) struct Tally {
     /// Answers by status, of requests that were meant to be sent in the window.
     pub(crate) statuses: BTreeMap<u16, u64>,
     pub(crate) errors: Errors,
+    /// The statuses that `errors.status` counts.
+    pub(crate) strange: BTreeMap<u16, u64>,
     /// Connections that had to be made again.
     pub(crate) reconnects: u64,
     /// Answers that came while the window was open.
@@ -143,6 +145,7 @@ impl Tally {
             lag: Times::new(),
             statuses: BTreeMap::new(),
             errors: Errors::default(),
+            strange: BTreeMap::new(),
             reconnects: 0,
             answered: 0,
             body_bytes: 0,
@@ -170,7 +173,8 @@ impl Tally {
 
     /// Adds what another thread counted in the same phase.
     pub(crate) fn add(&mut self, other: &Self) {
-        let Self { latency, lag, statuses, errors, reconnects, answered, body_bytes, elapsed } = other;
+        let Self { latency, lag, statuses, errors, strange, reconnects, answered, body_bytes, elapsed } =
+            other;
         for (mine, theirs) in self.latency.iter_mut().zip(latency) {
             mine.add(theirs);
         }
@@ -179,6 +183,9 @@ impl Tally {
             *self.statuses.entry(*status).or_default() += count;
         }
         self.errors.add(*errors);
+        for (status, count) in strange {
+            *self.strange.entry(*status).or_default() += count;
+        }
         self.reconnects += reconnects;
         self.answered += answered;
         self.body_bytes += body_bytes;
