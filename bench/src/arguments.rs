@@ -46,7 +46,7 @@ impl Arguments {
 /// Floors that answer requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Serve {
-    /// `axum::serve` with one route.
+    /// axum's own server, with one route.
     Axum,
     /// hyper's HTTP/1 server with one function.
     Hyper,
