@@ -10,6 +10,7 @@
 mod harness;
 
 mod allocations;
+mod bench;
 mod chaos;
 mod cli;
 mod durability;

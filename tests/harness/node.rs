@@ -205,6 +205,11 @@ impl Node {
         self.launch.directory.path().join("data")
     }
 
+    /// The process as the system numbers it.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
+    }
+
     /// A new connection to the data listener.
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(self.address).expect("connect to the node")

@@ -1,20 +1,12 @@
 //! How fast the embedded log appends, beside the floor that no log on this disk can beat.
 //!
-//! ```text
-//!   cargo run --profile ci --workspace --bin bench [DIR]
-//! ```
-//! Measures, in interleaved rounds in one run, in a fresh folder under `DIR` (default: the system's temporary folder,
-//! which may not be a disk):
+//! Interleaved rounds in one run:
 //!
 //! - **floor**: a bare loop that appends 2 KB to a file and calls `fdatasync`, one after the other;
 //! - **one at a time**: appends of a 2 KB record, each after the one before is durable;
 //! - **64 at a time**: the same with 64 in flight, which share syncs.
-//!
-//! Prints the median of the rounds, with the lowest and the highest.
-#![allow(clippy::print_stdout, reason = "a program that prints figures")]
 
 use std::{
-    env,
     fs::File,
     io::Write,
     path::Path,
@@ -37,10 +29,9 @@ const IN_FLIGHT: u32 = 64;
 const VALUE_BYTES: usize = 2048;
 const PARTITIONS: u32 = 4;
 
-fn main() -> anyhow::Result<()> {
-    let parent = env::args_os().nth(1).map_or_else(env::temp_dir, Into::into);
-    let dir =
-        tempfile::tempdir_in(&parent).with_context(|| format!("create a folder in {}", parent.display()))?;
+/// Writes the median of the rounds, with the lowest and the highest. What lies in `dir` is removed again.
+pub(super) fn run(dir: &Path, out: &mut impl Write) -> anyhow::Result<()> {
+    let dir = tempfile::tempdir_in(dir).with_context(|| format!("create a folder in {}", dir.display()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let log = open_log(&dir.path().join("log"))?;
 
@@ -50,13 +41,14 @@ fn main() -> anyhow::Result<()> {
         single.push(runtime.block_on(one_at_a_time(&log))?);
         many.push(runtime.block_on(many_at_a_time(&log))?);
     }
-    println!(
+    writeln!(
+        out,
         "per append of {VALUE_BYTES} bytes, {APPENDS} appends a round, {ROUNDS} rounds: median (lowest - highest)"
-    );
+    )?;
     for (name, rounds) in
         [("floor: write + fdatasync", floor), ("one at a time", single), ("64 at a time", many)]
     {
-        println!("{name:<26} {}", summary(rounds));
+        writeln!(out, "{name:<26} {}", summary(rounds))?;
     }
     Ok(())
 }
