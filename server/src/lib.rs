@@ -15,6 +15,7 @@ pub mod store;
 mod build_info;
 mod data_dir;
 mod disk;
+mod listen;
 mod open_files;
 mod repair;
 mod secrets;

@@ -29,7 +29,7 @@ use crate::{
     config::{Config, LogConfig, StoreConfig},
     data_dir::{self, DataDir},
     disk::{self, DiskMetrics},
-    open_files,
+    listen, open_files,
     secrets::{self, Secrets},
     space::{self, SpaceMetrics},
     store::{Parts, StoreNode},
@@ -61,13 +61,9 @@ pub async fn run(config: Config, listening: impl FnOnce(), stop: CancellationTok
     // IMPORTANT: the port comes first. Until the node is ready it answers 503: a load balancer that only connects is
     // content, and nobody is told "not found".
     let (address, port) = (&config.listener.address, config.listener.port);
-    let data = TcpListener::bind((address.as_str(), port))
-        .await
-        .with_context(|| format!("listen on {address}:{port}"))?;
+    let data = listen::listen(address, port).await.with_context(|| format!("listen on {address}:{port}"))?;
     let admin_address = config.admin_listen;
-    let admin = TcpListener::bind(admin_address)
-        .await
-        .with_context(|| format!("listen on {admin_address} (admin)"))?;
+    let admin = listen::on(admin_address).with_context(|| format!("listen on {admin_address} (admin)"))?;
 
     listening();
     open_files::raise(config.limits.max_connections.into());
