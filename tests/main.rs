@@ -17,3 +17,4 @@ mod kask;
 mod secrecy;
 mod sim;
 mod tidy;
+mod tls;

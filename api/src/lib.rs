@@ -24,6 +24,7 @@ mod serve;
 mod session_headers;
 mod store;
 mod target;
+mod tls;
 
 pub mod admin;
 
@@ -37,3 +38,4 @@ pub use routes::router;
 pub use seal::{OpenError, RingSecret, Sealer, SealerError, Secret, SessionKey};
 pub use serve::serve;
 pub use store::{Backend, Store, Stores};
+pub use tls::Tls;

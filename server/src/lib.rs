@@ -9,18 +9,19 @@
 
 pub mod commands;
 pub mod config;
-pub mod node;
 pub mod store;
 
 mod build_info;
 mod data_dir;
 mod disk;
 mod listen;
+mod node;
 mod open_files;
 mod repair;
 mod secrets;
 mod space;
 mod telemetry;
+mod tls;
 mod view_dir;
 
 pub use repair::repair;

@@ -3,7 +3,7 @@
 use std::{fs, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow};
-use api::{App, Backend, BodyRoom, DiskRoom, Latch, Limits, Readiness, Sealer, Store, Stores};
+use api::{App, Backend, BodyRoom, DiskRoom, Latch, Limits, Readiness, Sealer, Store, Stores, Tls};
 use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
     embedded::{EmbeddedLog, EmbeddedOptions},
@@ -33,6 +33,7 @@ use crate::{
     secrets::{self, Secrets},
     space::{self, SpaceMetrics},
     store::{Parts, StoreNode},
+    tls::DataTls,
     view_dir,
 };
 
@@ -45,12 +46,17 @@ const BODIES_PART: usize = 4;
 /// The specification that is served when the configuration names none.
 const BUILT_IN_OPENAPI: &str = include_str!("../../api/openapi.yaml");
 
-/// Runs a node until `stop`, or until something that it cannot live without fails. Calls `listening` once its ports are
-/// bound.
+/// Runs a node until `stop`, or until something that it cannot live without fails. With `tls` its data listener speaks
+/// TLS. Calls `listening` once its ports are bound.
 ///
 /// # Errors
 /// When it cannot start, or did not stop by itself.
-pub async fn run(config: Config, listening: impl FnOnce(), stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    config: Config,
+    tls: Option<Arc<DataTls>>,
+    listening: impl FnOnce(),
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     tracing::info!(
         "Initializing Solera {} ({}, build host: {}, timestamp: {})...",
         BUILD.version,
@@ -96,9 +102,15 @@ pub async fn run(config: Config, listening: impl FnOnce(), stop: CancellationTok
         stop_working: CancellationToken::new(),
         readiness,
     };
-    node.listen(data, admin, &app, config.limits.max_connections as usize);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    if let Some(tls) = &tls {
+        tls.register(&registry).context("register the metrics of TLS")?;
+        node.work.spawn(Arc::clone(tls).watch(node.stop_working.clone()));
+    }
+    let tls = tls.map(|tls| tls.listener());
+    node.listen((data, tls), admin, &app, config.limits.max_connections as usize);
     for store in app.stores.iter() {
-        tracing::info!("Starting service as http://{address}:{port}{}", store.base_uri());
+        tracing::info!("Starting service as {scheme}://{address}:{port}{}", store.base_uri());
     }
 
     let outcome = node.open_and_wait(&config, &secrets, &app, &registry, &stop).await;
@@ -133,11 +145,18 @@ struct OpenStore {
 }
 
 impl Node {
-    fn listen(&mut self, data: TcpListener, admin: TcpListener, app: &App, connections_max: usize) {
+    fn listen(
+        &mut self,
+        (data, tls): (TcpListener, Option<Arc<Tls>>),
+        admin: TcpListener,
+        app: &App,
+        connections_max: usize,
+    ) {
         let stop = &self.stop_listening;
-        self.listeners.spawn(api::serve(data, api::router(app.clone()), connections_max, stop.clone()));
+        self.listeners.spawn(api::serve(data, tls, api::router(app.clone()), connections_max, stop.clone()));
         self.listeners.spawn(api::serve(
             admin,
+            None,
             api::admin::router(app.clone()),
             connections_max,
             stop.clone(),
