@@ -3,12 +3,13 @@
 PORT ?= 8081
 DATA_DIR ?= solera-data
 
-.PHONY: help run test nightly dist deps fmt
+.PHONY: help run test hostile nightly dist deps fmt
 
 help:
 	@echo 'make run      builds what is missing and starts Solera on this machine (PORT=8081, DATA_DIR=solera-data)'
 	@echo 'make test     checks everything that CI checks, with the minutes of each step'
 	@echo 'make nightly  kills the program 5,000 times and runs 100,000 seeds of the simulation'
+	@echo 'make hostile  slow clients and a fuzzer of others against the program, about three minutes'
 	@echo 'make fmt      formats the code'
 	@echo 'make dist     builds a release tarball with checksums and a bill of materials in dist/'
 	@echo 'make deps     installs the system packages that a build needs'
@@ -21,6 +22,10 @@ test: deps
 
 nightly: deps
 	SOLERA_KILLS=5000 SOLERA_SIM_SEEDS=100000 cargo test --profile ci --workspace --locked --test solera -- --nocapture chaos:: sim::
+
+hostile: deps
+	cargo build --profile ci --workspace --locked
+	@scripts/hostile.sh "$${CARGO_TARGET_DIR:-target}/ci/solera"
 
 fmt:
 	cargo fmt --all
