@@ -3,13 +3,14 @@
 PORT ?= 8081
 DATA_DIR ?= solera-data
 
-.PHONY: help run test nightly figures dist deps fmt
+.PHONY: help run test hostile nightly figures dist deps fmt
 
 help:
 	@echo 'make run      builds what is missing and starts Solera on this machine (PORT=8081, DATA_DIR=solera-data)'
 	@echo 'make test     checks everything that CI checks, with the minutes of each step'
 	@echo 'make nightly  kills the program 5,000 times and runs 100,000 seeds of the simulation'
 	@echo 'make figures  measures the figures of docs/benchmarks.md, about an hour (FIGURES="get post --small" for less)'
+	@echo 'make hostile  slow clients and a fuzzer of others against the program, about three minutes'
 	@echo 'make fmt      formats the code'
 	@echo 'make dist     builds a release tarball with checksums and a bill of materials in dist/'
 	@echo 'make deps     installs the system packages that a build needs'
@@ -25,6 +26,10 @@ nightly: deps
 
 figures: deps
 	@scripts/figures.sh $(FIGURES)
+
+hostile: deps
+	cargo build --profile ci --workspace --locked
+	@scripts/hostile.sh "$${CARGO_TARGET_DIR:-target}/ci/solera"
 
 fmt:
 	cargo fmt --all

@@ -2,6 +2,7 @@
 # Everything that CI checks, in one run, with the minutes of each step. Stops at the first step that fails.
 #
 #   SOLERA_SKIP_MEDIAWIKI=1   leaves out the check against a real MediaWiki, which needs Debian's packages
+#   SOLERA_SKIP_HOSTILE=1     leaves out slowhttptest and schemathesis, which need Debian's packages and PyPI
 set -eu
 
 target_dir=${CARGO_TARGET_DIR:-target}
@@ -46,6 +47,13 @@ if [ "${SOLERA_SKIP_MEDIAWIKI:-}" = 1 ]; then
 "
 else
     step 'MediaWiki' mediawiki
+fi
+if [ "${SOLERA_SKIP_HOSTILE:-}" = 1 ]; then
+    printf '\n== slow and malformed clients: LEFT OUT, as SOLERA_SKIP_HOSTILE asks\n'
+    summary="$summary        -  slow and malformed clients (left out)
+"
+else
+    step 'slow and malformed clients' scripts/hostile.sh "$target_dir/ci/solera"
 fi
 step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --profile ci --workspace --locked --no-deps --quiet
 step 'C++ compiled once' cpp_is_compiled_once

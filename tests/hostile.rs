@@ -167,6 +167,22 @@ fn hostile_requests_harm_nobody() {
     }
 }
 
+/// The process stands still meanwhile, so that what is taken is taken by the system alone.
+#[test]
+fn a_burst_of_connections_waits_for_its_turn_and_is_not_dropped() {
+    let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let burst = limit.trim().parse::<usize>().unwrap().min(500);
+    let node = Node::serve("base_uri: /sessions/v1\n");
+    node.signal("STOP");
+    // One that is dropped tries again after a second.
+    let wait = Duration::from_millis(900);
+    let waiting: std::io::Result<Vec<_>> =
+        (0..burst).map(|_| std::net::TcpStream::connect_timeout(&node.address, wait)).collect();
+    node.signal("CONT");
+    assert_eq!(waiting.map(|waiting| waiting.len()).expect("all have a place to wait in"), burst);
+    assert_eq!(node.get("/livez").status, 200);
+}
+
 /// The corpus with bytes changed, cut out, doubled and cut off, by a seed.
 #[test]
 fn mutations_of_hostile_requests_harm_nobody_either() {

@@ -20,3 +20,4 @@ mod rebuild;
 mod secrecy;
 mod sim;
 mod tidy;
+mod tls;

@@ -92,9 +92,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.inner).poll_write(context, bytes);
-        this.patience.poll_write(written, context)
+        Pin::new(&mut self.get_mut().inner).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -102,9 +100,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let written = Pin::new(&mut this.inner).poll_write_vectored(context, parts);
-        this.patience.poll_write(written, context)
+        Pin::new(&mut self.get_mut().inner).poll_write_vectored(context, parts)
     }
 
     fn is_write_vectored(&self) -> bool {

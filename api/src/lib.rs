@@ -25,6 +25,7 @@ mod serve;
 mod session_headers;
 mod store;
 mod target;
+mod tls;
 
 pub mod admin;
 
@@ -39,3 +40,4 @@ pub use routes::router;
 pub use seal::{OpenError, RingSecret, Sealer, SealerError, Secret, SessionKey};
 pub use serve::serve;
 pub use store::{Backend, Store, Stores};
+pub use tls::Tls;

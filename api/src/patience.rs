@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Sleep, sleep};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
 
 /// Between two requests. Above the hour after which Envoy lets go of an idle connection by default: whoever sends must
 /// be the one who closes, or a request meets a connection that is just being closed.
@@ -41,11 +44,10 @@ impl WaitsFor {
     }
 }
 
-/// The clocks of a connection, one for each direction.
+/// The clock of what a client sends.
 #[derive(Default)]
 pub(crate) struct Patience {
     reading: Option<(WaitsFor, Pin<Box<Sleep>>)>,
-    writing: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
@@ -65,9 +67,24 @@ impl Patience {
         let (_, timer) = self.reading.as_mut().expect("it was set just now");
         timer.as_mut().poll(context).map(|()| Err(gone("sent nothing")))
     }
+}
+
+/// A socket whose client has to take what is written to it.
+///
+/// Directly on the socket, and so below TLS, which buffers: there a write succeeds although nothing was taken, and a
+/// flush is pending although bytes move.
+pub(crate) struct Taking<T> {
+    inner: T,
+    writing: Option<Pin<Box<Sleep>>>,
+}
+
+impl<T> Taking<T> {
+    pub(crate) const fn new(inner: T) -> Self {
+        Self { inner, writing: None }
+    }
 
     /// Passes on how a write went, and fails it when nothing was taken for too long.
-    pub(crate) fn poll_write(
+    fn judge(
         &mut self,
         written: Poll<io::Result<usize>>,
         context: &mut Context<'_>,
@@ -78,6 +95,46 @@ impl Patience {
         }
         let timer = self.writing.get_or_insert_with(|| Box::pin(sleep(STALLED)));
         timer.as_mut().poll(context).map(|()| Err(gone("took nothing")))
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Taking<T> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_read(context, buffer)
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Taking<T> {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.inner).poll_write(context, bytes);
+        this.judge(written, context)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.inner).poll_write_vectored(context, parts);
+        this.judge(written, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(context)
     }
 }
 
@@ -132,15 +189,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_takes_nothing_is_let_go_and_a_byte_is_enough_to_go_on() {
-        let (mut patience, mut context) = (Patience::default(), Context::from_waker(Waker::noop()));
+        let (mut taking, mut context) = (Taking::new(()), Context::from_waker(Waker::noop()));
         for _ in 0..3 {
-            assert!(!is_gone(patience.poll_write(Poll::Pending, &mut context)));
+            assert!(!is_gone(taking.judge(Poll::Pending, &mut context)));
             advance(STALLED - SECOND).await;
-            assert!(!is_gone(patience.poll_write(Poll::Pending, &mut context)));
-            assert!(matches!(patience.poll_write(Poll::Ready(Ok(1)), &mut context), Poll::Ready(Ok(1))));
+            assert!(!is_gone(taking.judge(Poll::Pending, &mut context)));
+            assert!(matches!(taking.judge(Poll::Ready(Ok(1)), &mut context), Poll::Ready(Ok(1))));
         }
-        assert!(!is_gone(patience.poll_write(Poll::Pending, &mut context)));
+        assert!(!is_gone(taking.judge(Poll::Pending, &mut context)));
         advance(STALLED + SECOND).await;
-        assert!(is_gone(patience.poll_write(Poll::Pending, &mut context)));
+        assert!(is_gone(taking.judge(Poll::Pending, &mut context)));
     }
 }

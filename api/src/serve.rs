@@ -11,6 +11,7 @@ use http::{HeaderValue, Request, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
@@ -18,8 +19,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
 use crate::{
-    Kind, Outcome, Problem,
+    Kind, Outcome, Problem, Tls,
     head::{HEAD_BYTES_MAX, SeenHeads, Watched},
+    patience::Taking,
 };
 
 /// How long a connection may go on after the order to stop: what a body may take, the answer, and a bit.
@@ -30,12 +32,19 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Serves connections until `stop`, then lets those that run finish their request.
 ///
-/// At most `connections_max` are served at a time; more wait in the listener's backlog.
-pub async fn serve(listener: TcpListener, router: Router, connections_max: usize, stop: CancellationToken) {
+/// With `tls` they speak TLS. At most `connections_max` are served at a time, handshakes included; more wait in the
+/// listener's backlog.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<Tls>>,
+    router: Router,
+    connections_max: usize,
+    stop: CancellationToken,
+) {
     let places = Arc::new(Semaphore::new(connections_max));
     let connections = TaskTracker::new();
     while let Some((stream, place)) = accept(&listener, &places, &stop).await {
-        connections.spawn(connection(stream, router.clone(), stop.clone(), place));
+        connections.spawn(connection(stream, tls.clone(), router.clone(), stop.clone(), place));
     }
     drop(listener);
     connections.close();
@@ -62,6 +71,7 @@ async fn accept(
 
 async fn connection(
     stream: TcpStream,
+    tls: Option<Arc<Tls>>,
     router: Router,
     stop: CancellationToken,
     _place: OwnedSemaphorePermit,
@@ -69,6 +79,15 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("Cannot set TCP_NODELAY: {error}");
     }
+    let Some(tls) = tls else { return requests(Taking::new(stream), router, stop).await };
+    // Nothing was asked yet, so a stop need not wait.
+    if let Some(Some(stream)) = stop.run_until_cancelled(tls.accept(stream)).await {
+        requests(stream, router, stop).await;
+    }
+}
+
+/// The requests of one connection, and the order to stop.
+async fn requests(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, stop: CancellationToken) {
     let (watched, heads) = Watched::new(stream);
     let service = service_fn(move |request| one(router.clone(), heads.clone(), request));
     let connection = http1::Builder::new()
@@ -136,7 +155,7 @@ mod tests {
     async fn start(router: Router, connections_max: usize) -> std::net::SocketAddr {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        tokio::spawn(serve(listener, router, connections_max, CancellationToken::new()));
+        tokio::spawn(serve(listener, None, router, connections_max, CancellationToken::new()));
         address
     }
 

@@ -9,7 +9,6 @@
 
 pub mod commands;
 pub mod config;
-pub mod node;
 pub mod store;
 
 mod build_info;
@@ -17,11 +16,14 @@ mod checkpoints;
 mod data_dir;
 mod disk;
 mod jobs;
+mod listen;
+mod node;
 mod open_files;
 mod repair;
 mod secrets;
 mod space;
 mod telemetry;
+mod tls;
 mod view_dir;
 
 pub use repair::repair;

@@ -3,7 +3,9 @@
 use std::{fs, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow};
-use api::{App, Backend, BodyRoom, DiskRoom, Job, Jobs, Latch, Limits, Readiness, Sealer, Store, Stores};
+use api::{
+    App, Backend, BodyRoom, DiskRoom, Job, Jobs, Latch, Limits, Readiness, Sealer, Store, Stores, Tls,
+};
 use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
     embedded::{EmbeddedLog, EmbeddedOptions},
@@ -31,10 +33,11 @@ use crate::{
     data_dir::{self, DataDir},
     disk::{self, DiskMetrics},
     jobs::{self, Workplace},
-    open_files,
+    listen, open_files,
     secrets::{self, Secrets},
     space::{self, SpaceMetrics},
     store::{Parts, StoreNode},
+    tls::DataTls,
     view_dir,
 };
 
@@ -47,12 +50,17 @@ const BODIES_PART: usize = 4;
 /// The specification that is served when the configuration names none.
 const BUILT_IN_OPENAPI: &str = include_str!("../../api/openapi.yaml");
 
-/// Runs a node until `stop`, or until something that it cannot live without fails. Calls `listening` once its ports are
-/// bound.
+/// Runs a node until `stop`, or until something that it cannot live without fails. With `tls` its data listener speaks
+/// TLS. Calls `listening` once its ports are bound.
 ///
 /// # Errors
 /// When it cannot start, or did not stop by itself.
-pub async fn run(config: Config, listening: impl FnOnce(), stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    config: Config,
+    tls: Option<Arc<DataTls>>,
+    listening: impl FnOnce(),
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     tracing::info!(
         "Initializing Solera {} ({}, build host: {}, timestamp: {})...",
         BUILD.version,
@@ -63,13 +71,9 @@ pub async fn run(config: Config, listening: impl FnOnce(), stop: CancellationTok
     // IMPORTANT: the port comes first. Until the node is ready it answers 503: a load balancer that only connects is
     // content, and nobody is told "not found".
     let (address, port) = (&config.listener.address, config.listener.port);
-    let data = TcpListener::bind((address.as_str(), port))
-        .await
-        .with_context(|| format!("listen on {address}:{port}"))?;
+    let data = listen::listen(address, port).await.with_context(|| format!("listen on {address}:{port}"))?;
     let admin_address = config.admin_listen;
-    let admin = TcpListener::bind(admin_address)
-        .await
-        .with_context(|| format!("listen on {admin_address} (admin)"))?;
+    let admin = listen::on(admin_address).with_context(|| format!("listen on {admin_address} (admin)"))?;
 
     listening();
     open_files::raise(config.limits.max_connections.into());
@@ -103,9 +107,15 @@ pub async fn run(config: Config, listening: impl FnOnce(), stop: CancellationTok
         stop_working: CancellationToken::new(),
         readiness,
     };
-    node.listen(data, admin, &app, config.limits.max_connections as usize);
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    if let Some(tls) = &tls {
+        tls.register(&registry).context("register the metrics of TLS")?;
+        node.work.spawn(Arc::clone(tls).watch(node.stop_working.clone()));
+    }
+    let tls = tls.map(|tls| tls.listener());
+    node.listen((data, tls), admin, &app, config.limits.max_connections as usize);
     for store in app.stores.iter() {
-        tracing::info!("Starting service as http://{address}:{port}{}", store.base_uri());
+        tracing::info!("Starting service as {scheme}://{address}:{port}{}", store.base_uri());
     }
 
     let outcome = node.open_and_wait(&config, &secrets, &app, &registry, orders, &stop).await;
@@ -144,11 +154,18 @@ struct OpenStore {
 }
 
 impl Node {
-    fn listen(&mut self, data: TcpListener, admin: TcpListener, app: &App, connections_max: usize) {
+    fn listen(
+        &mut self,
+        (data, tls): (TcpListener, Option<Arc<Tls>>),
+        admin: TcpListener,
+        app: &App,
+        connections_max: usize,
+    ) {
         let stop = &self.stop_listening;
-        self.listeners.spawn(api::serve(data, api::router(app.clone()), connections_max, stop.clone()));
+        self.listeners.spawn(api::serve(data, tls, api::router(app.clone()), connections_max, stop.clone()));
         self.listeners.spawn(api::serve(
             admin,
+            None,
             api::admin::router(app.clone()),
             connections_max,
             stop.clone(),

@@ -88,16 +88,23 @@ fn read(path: &Path) -> anyhow::Result<Secret> {
     // Text ends in a line break that nobody means; of random bytes every one counts.
     let meant = if bytes.is_ascii() { bytes.trim_ascii_end() } else { &bytes };
     let meant = Zeroizing::new(meant.to_vec());
-    let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
-    if mode & 0o027 != 0 {
-        tracing::warn!(
-            "The secret in {} can be read or written by others (mode {:03o}; 600 or 640 is right)",
-            path.display(),
-            mode & 0o777
-        );
+    if let Some(warning) = open_to_others("secret", path) {
+        tracing::warn!("{warning}");
     }
     Secret::new(meant).with_context(|| {
         format!("the secret in {} has fewer than {} bytes", path.display(), Secret::BYTES_MIN)
+    })
+}
+
+/// What to say of a file with a secret that more people than its owner and group can read, or more than its owner write.
+pub(crate) fn open_to_others(what: &str, path: &Path) -> Option<String> {
+    let mode = fs::metadata(path).map_or(0, |metadata| metadata.permissions().mode());
+    (mode & 0o027 != 0).then(|| {
+        format!(
+            "The {what} in {} can be read or written by others (mode {:03o}; 600 or 640 is right)",
+            path.display(),
+            mode & 0o777
+        )
     })
 }
 

@@ -73,10 +73,39 @@ pub(crate) fn message(method: &str, target: &str, headers: &[(&str, &str)], body
     bytes
 }
 
+/// What bytes go through: a socket, or TLS over one.
+pub(crate) trait Transport: Read + Write + std::fmt::Debug + Send {
+    /// Says that no more bytes will come.
+    ///
+    /// # Errors
+    ///
+    /// When the server has gone.
+    fn finish_sending(&mut self) -> io::Result<()>;
+}
+
+impl Transport for TcpStream {
+    fn finish_sending(&mut self) -> io::Result<()> {
+        self.shutdown(Shutdown::Write)
+    }
+}
+
+/// A socket to the server, with the patience of a test.
+///
+/// # Errors
+///
+/// What the socket says: nobody listens, as a rule.
+pub(crate) fn socket(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
 /// One connection, and what it has received but not yet handed out.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Transport>,
     received: Vec<u8>,
 }
 
@@ -87,11 +116,12 @@ impl Connection {
     ///
     /// What the socket says: nobody listens, as a rule.
     pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        stream.set_nodelay(true)?;
-        Ok(Self { stream, received: Vec::new() })
+        Ok(Self::over(socket(address)?))
+    }
+
+    /// HTTP over something that is connected already.
+    pub(crate) fn over(stream: impl Transport + 'static) -> Self {
+        Self { stream: Box::new(stream), received: Vec::new() }
     }
 
     /// Sends exactly these bytes.
@@ -100,7 +130,8 @@ impl Connection {
     ///
     /// When the server has gone.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.write_all(bytes.as_ref())
+        self.stream.write_all(bytes.as_ref())?;
+        self.stream.flush()
     }
 
     /// Says that no more bytes will come, and goes on reading.
@@ -109,7 +140,7 @@ impl Connection {
     ///
     /// When the server has gone.
     pub(crate) fn finish_sending(&mut self) -> io::Result<()> {
-        self.stream.shutdown(Shutdown::Write)
+        self.stream.finish_sending()
     }
 
     /// Reads the answer to a request that is not `HEAD`, past any 1xx.

@@ -12,8 +12,10 @@
 mod http;
 mod node;
 mod ports;
+mod tls;
 mod wait;
 
-pub(crate) use http::{Connection, Response, message};
+pub(crate) use http::{Connection, Response, message, socket};
 pub(crate) use node::{Launch, Node};
+pub(crate) use tls::{Authority, Issued, TlsClient};
 pub(crate) use wait::eventually;

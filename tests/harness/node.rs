@@ -85,6 +85,20 @@ impl Launch {
         self
     }
 
+    /// `${DIR}`.
+    pub(crate) fn dir(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// The configuration as a start would read it, for somebody else who reads it.
+    ///
+    /// # Panics
+    ///
+    /// When the start would be without one.
+    pub(crate) fn written_config(&self) -> PathBuf {
+        self.write_config(self.config.as_deref().expect("a launch of `serve`"), ports::take())
+    }
+
     /// Starts the program and waits until it is ready.
     ///
     /// # Panics
@@ -419,7 +433,8 @@ impl Process {
     fn wait_until_ready(&self, ports: Ports) -> Result<(), String> {
         let deadline = Instant::now() + READY_WITHIN;
         while Instant::now() < deadline {
-            if is_ready(loopback(ports.data)) {
+            // Whether the data listener speaks TLS or not, the other one tells.
+            if is_ready(loopback(ports.data)) || says_ready(loopback(ports.admin)) {
                 return Ok(());
             }
             if self.has_ended() {
@@ -524,6 +539,12 @@ fn is_ready(address: SocketAddr) -> bool {
     Connection::open(address)
         .and_then(|mut connection| connection.exchange(message("GET", "/readyz", &[], b"")))
         .is_ok_and(|response| response.status == 200)
+}
+
+fn says_ready(admin: SocketAddr) -> bool {
+    Connection::open(admin)
+        .and_then(|mut connection| connection.exchange(message("GET", "/v1/status", &[], b"")))
+        .is_ok_and(|response| response.status == 200 && response.json()["ready"] == true)
 }
 
 fn loopback(port: u16) -> SocketAddr {

@@ -5,7 +5,10 @@ use std::{fs, path::Path};
 use anyhow::{Context, bail};
 
 use super::say;
-use crate::config;
+use crate::{
+    config::{self, Config},
+    tls,
+};
 
 /// Says what is wrong with the file; nothing else, when nothing is.
 pub(super) fn check(file: &Path) -> anyhow::Result<()> {
@@ -15,10 +18,25 @@ pub(super) fn check(file: &Path) -> anyhow::Result<()> {
         say(&format!("warning: {warning}"))?;
     }
     match parsed.config {
-        Ok(_) => say(&format!("{}: in order", file.display())),
+        Ok(config) => {
+            check_certificate(&config).with_context(|| format!("{} cannot be used", file.display()))?;
+            say(&format!("{}: in order", file.display()))
+        }
         Err(problems) => {
             say(config::report(&problems).trim_end())?;
             bail!("{} cannot be used: {} to mend", file.display(), problems.len())
         }
+    }
+}
+
+/// Whether certificate and key fit, if they can be read: where a file is checked is not always where it is used.
+fn check_certificate(config: &Config) -> anyhow::Result<()> {
+    let Some(files) = &config.listener.tls else { return Ok(()) };
+    match tls::check(files) {
+        Ok(warnings) => warnings.iter().try_for_each(|warning| say(&format!("warning: {warning}"))),
+        Err(unreadable @ tls::Error::Unreadable { .. }) => {
+            say(&format!("warning: not checked: {unreadable}"))
+        }
+        Err(error) => Err(error.into()),
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use anyhow::{Context, anyhow};
@@ -14,6 +15,7 @@ use crate::{
     config::{self, Config, Problem},
     node,
     telemetry::{self, Log},
+    tls::DataTls,
 };
 
 /// Serves by a configuration file.
@@ -64,14 +66,19 @@ fn run(config: Config, log: &Log, at_hang_up: AtHangUp, listening: impl FnOnce()
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let stop = CancellationToken::new();
     let outcome = runtime.block_on(async {
-        obey_signals(at_hang_up, stop.clone())?;
-        node::run(config, listening, stop).await
+        let tls = config.listener.tls.as_ref().map(DataTls::load).transpose()?.map(Arc::new);
+        obey_signals(at_hang_up, tls.clone(), stop.clone())?;
+        node::run(config, tls, listening, stop).await
     });
     outcome.inspect_err(|error| log.fatal(&format!("{error:#}")))
 }
 
 /// The first SIGTERM or SIGINT stops in order, the second at once.
-fn obey_signals(at_hang_up: AtHangUp, stop: CancellationToken) -> anyhow::Result<()> {
+fn obey_signals(
+    at_hang_up: AtHangUp,
+    tls: Option<Arc<DataTls>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let mut hang_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
@@ -82,7 +89,7 @@ fn obey_signals(at_hang_up: AtHangUp, stop: CancellationToken) -> anyhow::Result
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 _ = hang_up.recv() => if let AtHangUp::Reload(file, log) = &at_hang_up {
-                    reload(file, log);
+                    reload(file, log, tls.as_deref());
                     continue;
                 },
             }
@@ -98,15 +105,28 @@ fn obey_signals(at_hang_up: AtHangUp, stop: CancellationToken) -> anyhow::Result
     Ok(())
 }
 
-/// Reads the file again and takes over what can change while the program runs: the level of the log.
-fn reload(file: &Path, log: &Log) {
-    let level = read(file).and_then(|config| {
-        let level = config.telemetry.log_level;
-        log.set_level(level).map(|()| level)
+/// Reads the file again and takes over what can change while the program runs: the level of the log, and the
+/// certificate.
+fn reload(file: &Path, log: &Log, tls: Option<&DataTls>) {
+    let config = read(file).and_then(|config| {
+        log.set_level(config.telemetry.log_level)?;
+        Ok(config)
     });
-    match level {
-        Ok(level) => tracing::info!("Read {} again: the log level is {level:?}", file.display()),
-        Err(error) => tracing::error!("Nothing was changed: {error:#}"),
+    let config = match config {
+        Ok(config) => config,
+        Err(error) => return tracing::error!("Nothing was changed: {error:#}"),
+    };
+    tracing::info!("Read {} again: the log level is {:?}", file.display(), config.telemetry.log_level);
+    match (tls, config.listener.tls) {
+        (Some(tls), Some(files)) => {
+            if let Err(error) = tls.reload(&files) {
+                tracing::error!("The certificate in use stays: {error}, then send SIGHUP again");
+            }
+        }
+        (None, None) => {}
+        (Some(_), None) | (None, Some(_)) => {
+            tracing::warn!("tls was added or left out: that takes a restart");
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub fn dev(port: u16, data_dir: PathBuf) -> Config {
             log_level: LogLevel::Info,
             log_format: LogFormat::Kask,
         },
-        listener: Listener { address: Ipv4Addr::LOCALHOST.to_string(), port, openapi_spec: None },
+        listener: Listener { address: Ipv4Addr::LOCALHOST.to_string(), port, openapi_spec: None, tls: None },
         admin_listen: admin_listen(port),
         dc: "dev".parse().expect("a data centre may have this name"),
         data_dir,

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use super::{
     section::{Read, Section},
-    tls,
+    tls::{self, TlsFiles},
     value::{number, text, text_as},
 };
 
@@ -17,6 +17,8 @@ pub struct Listener {
     pub port: u16,
     /// A file that `/openapi` serves after filling in the base URI. Default: the specification that is built in.
     pub openapi_spec: Option<PathBuf>,
+    /// Makes the listener speak TLS, and nothing else. Default: plain HTTP.
+    pub tls: Option<TlsFiles>,
 }
 
 /// Kask's default address.
@@ -34,9 +36,9 @@ pub(super) fn port(top: &mut Section<'_>) -> Read<u16> {
 pub(super) fn read(top: &mut Section<'_>, port: Read<u16>) -> Read<Listener> {
     let address = top.or("listen_address", ADDRESS.to_owned(), text_as(NEED, ADDRESS, host));
     let openapi_spec = top.optional("openapi_spec", text);
-    top.later("tls", "leave it out, and let a proxy speak TLS", tls::server);
+    let tls = top.optional("tls", tls::server);
     let openapi_spec = openapi_spec?.filter(|path| !path.is_empty()).map(PathBuf::from);
-    Ok(Listener { address: address?, port: port?, openapi_spec })
+    Ok(Listener { address: address?, port: port?, openapi_spec, tls: tls? })
 }
 
 const NEED: &str = "a name or an IP address, without a port; 0.0.0.0 or :: is every address of this machine";

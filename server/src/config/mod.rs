@@ -51,6 +51,7 @@ pub use problem::{Problem, Warning, report};
 pub use secrets::{RingFile, SecretsConfig};
 pub use store::{ReadConsistency, StoreConfig};
 pub use telemetry::{LogFormat, LogLevel, Telemetry};
+pub use tls::TlsFiles;
 
 use kask::Kind;
 use section::{Problems, Read, Section, section};

@@ -74,10 +74,10 @@ mod tests {
     fn a_report_has_one_line_per_problem() {
         let problems = [
             Problem::Unknown { path: "stroes".to_owned(), suggestion: "did you mean `stores`?".to_owned() },
-            Problem::NotBuilt { path: "tls".to_owned(), instead: "leave it out" },
+            Problem::NotBuilt { path: "peers".to_owned(), instead: "leave it out" },
         ];
         let expected =
-            "stroes: unknown key (did you mean `stores`?)\ntls: known, not built yet (leave it out)\n";
+            "stroes: unknown key (did you mean `stores`?)\npeers: known, not built yet (leave it out)\n";
         assert_eq!(report(&problems), expected);
         assert_eq!(report(&[]), "");
     }

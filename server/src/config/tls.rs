@@ -1,4 +1,6 @@
-//! Certificates and keys by path. Checked only: TLS is not built yet.
+//! Certificates and keys by path. Those of the data listener are used; the others are checked only.
+
+use std::path::PathBuf;
 
 use yaml_serde::Value;
 
@@ -7,12 +9,24 @@ use super::{
     value::path,
 };
 
-/// Checks the `tls` of a listener: a certificate and its key, and whose certificates clients must show.
-pub(super) fn server(item: &mut Item<'_>) -> Read<()> {
+/// What a listener that speaks TLS is made of. All files are PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate, then those of the authorities between it and one that clients trust.
+    pub cert: PathBuf,
+    /// The private key of the first certificate, not encrypted.
+    pub key: PathBuf,
+    /// The authorities of which a client must show a certificate. Default: none is asked for.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Reads the `tls` of a listener.
+pub(super) fn server(item: &mut Item<'_>) -> Read<TlsFiles> {
     let mut read = section(|tls: &mut Section<'_>| {
-        check_pair(tls);
-        tls.check("client_ca", path("/etc/solera/clients.pem"));
-        Ok(())
+        let cert = tls.required("cert", path(CERT));
+        let key = tls.required("key", path(KEY));
+        let client_ca = tls.optional("client_ca", path("/etc/solera/clients.pem"));
+        Ok(TlsFiles { cert: cert?, key: key?, client_ca: client_ca? })
     });
     read(item)
 }
@@ -20,17 +34,17 @@ pub(super) fn server(item: &mut Item<'_>) -> Read<()> {
 /// Checks the `tls` between data centres, where both sides show a certificate.
 pub(super) fn peer(item: &mut Item<'_>) -> Read<()> {
     let mut read = section(|tls: &mut Section<'_>| {
-        check_pair(tls);
+        tls.check_required("cert", path(CERT));
+        tls.check_required("key", path(KEY));
         tls.check_required("ca", path("/etc/solera/peers-ca.pem"));
         Ok(())
     });
     read(item)
 }
 
-fn check_pair(tls: &mut Section<'_>) {
-    tls.check_required("cert", path("/etc/solera/cert.pem"));
-    tls.check_required("key", path("/etc/solera/key.pem"));
-}
+const CERT: &str = "/etc/solera/cert.pem";
+
+const KEY: &str = "/etc/solera/key.pem";
 
 /// Whether `tls` says nothing: Kask's own default is a certificate and a key that are empty.
 pub(super) fn is_empty(tls: &Value) -> bool {

@@ -69,7 +69,7 @@ fn an_empty_file_has_the_defaults_of_kask() {
         config.telemetry,
         Telemetry { service_name: "kask".to_owned(), log_level: LogLevel::Info, log_format: LogFormat::Kask }
     );
-    let listener = Listener { address: "localhost".to_owned(), port: 8080, openapi_spec: None };
+    let listener = Listener { address: "localhost".to_owned(), port: 8080, openapi_spec: None, tls: None };
     assert_eq!(config.listener, listener);
     assert_eq!(config.admin_listen, "127.0.0.1:9080".parse().unwrap());
     assert_eq!(config.stores, stores::only(Some("/v1/".parse().unwrap()), Some(SessionTtl::KASK)));
@@ -94,6 +94,8 @@ fn what_kask_takes_is_taken() {
     }
     assert_eq!(read_well("openapi_spec: ''").listener.openapi_spec, None);
     assert_eq!(read_well("listen_address: '[::1]'").listener.address, "::1");
+    let files = TlsFiles { cert: "/c".into(), key: "/k".into(), client_ca: None };
+    assert_eq!(read_well("tls: { cert: /c, key: /k }").listener.tls, Some(files));
 }
 
 #[test]
