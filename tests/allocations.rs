@@ -150,7 +150,7 @@ fn a_request_asks_for_memory_only_so_often() {
     let mut stream = runtime.block_on(async {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(api::serve(listener, None, api::router(app), 10, CancellationToken::new()));
+        tokio::spawn(api::serve(listener, None, api::routes(app), 10, CancellationToken::new()));
         TcpStream::connect(address).await.unwrap()
     });
 

@@ -13,7 +13,7 @@ use http::{HeaderValue, StatusCode, Uri, header};
 use schemas::StoreName;
 use serde::Serialize;
 
-use crate::{App, Job, Task, routes};
+use crate::{App, Job, Routes, Task, routes::metrics};
 
 /// What is known of one store.
 #[derive(Serialize)]
@@ -40,16 +40,17 @@ struct Problem<'a> {
 }
 
 /// Every route of the admin listener.
-pub fn router(app: App) -> Router {
-    Router::new()
+pub fn routes(app: App) -> Routes {
+    let others = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/rebuild", post(|app, uri| order(app, uri, Task::Rebuild)))
         .route("/v1/verify", post(|app, uri| order(app, uri, Task::Verify)))
         .route("/v1/checkpoint", post(|app, uri| order(app, uri, Task::Checkpoint)))
         .route("/v1/jobs/{id}", get(job).delete(cancel))
-        .route("/metrics", get(routes::metrics))
+        .route("/metrics", get(metrics))
         .fallback(|| async { StatusCode::NOT_FOUND })
-        .with_state(app)
+        .with_state(app);
+    Routes::without_sessions(others)
 }
 
 async fn status(State(app): State<App>) -> Response {

@@ -2,9 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http_body::Body as _;
+use http_body::Body;
 use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
 
@@ -50,7 +49,11 @@ pub(crate) struct Received {
 }
 
 /// Reads all of `body`. One that is declared too large is refused before a byte of it is read.
-pub(crate) async fn read(body: Body, bytes_max: usize, room: &BodyRoom) -> Result<Received, BodyError> {
+pub(crate) async fn read(
+    body: impl Body<Data = Bytes> + Unpin,
+    bytes_max: usize,
+    room: &BodyRoom,
+) -> Result<Received, BodyError> {
     let declared = body.size_hint().lower();
     if u64::try_from(bytes_max).is_ok_and(|bytes_max| bytes_max < declared) {
         return Err(BodyError::TooLarge);
@@ -60,7 +63,11 @@ pub(crate) async fn read(body: Body, bytes_max: usize, room: &BodyRoom) -> Resul
     if whole.bytes.is_empty() { Err(BodyError::Empty) } else { Ok(whole) }
 }
 
-async fn read_whole(mut body: Body, bytes_max: usize, room: &BodyRoom) -> Result<Received, BodyError> {
+async fn read_whole(
+    mut body: impl Body<Data = Bytes> + Unpin,
+    bytes_max: usize,
+    room: &BodyRoom,
+) -> Result<Received, BodyError> {
     // Taken as the bytes come: who only announces a body keeps nobody else out.
     let mut taken = room.take(0)?;
     let mut first = Bytes::new();
@@ -90,7 +97,7 @@ mod tests {
     #[tokio::test]
     async fn bodies_share_their_room_and_give_it_back() {
         let room = BodyRoom::of(10);
-        let read = |body: &'static str| read(Body::from(body), 8, &room);
+        let read = |body: &'static str| read(http_body_util::Full::from(body), 8, &room);
         let first = read("12345678").await.expect("there is room");
         assert_eq!(first.bytes, "12345678");
         assert_eq!(read("123").await.err(), Some(BodyError::NoRoom));

@@ -36,7 +36,7 @@ pub use metrics::Metrics;
 pub use problem::{Kind, Outcome, Problem};
 pub use readiness::{Latch, Readiness};
 pub use room::{DiskRoom, Room};
-pub use routes::router;
+pub use routes::{Routes, routes};
 pub use seal::{OpenError, RingSecret, Sealer, SealerError, Secret, SessionKey};
 pub use serve::serve;
 pub use store::{Backend, Store, Stores};

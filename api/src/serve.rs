@@ -5,9 +5,9 @@
 
 use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, response::IntoResponse};
+use axum::response::IntoResponse;
 use futures::FutureExt;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -16,10 +16,9 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::ServiceExt;
 
 use crate::{
-    Kind, Outcome, Problem, Tls,
+    Kind, Outcome, Problem, Routes, Tls,
     head::{HEAD_BYTES_MAX, SeenHeads, Watched},
     patience::Taking,
 };
@@ -37,14 +36,14 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
-    router: Router,
+    routes: Routes,
     connections_max: usize,
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(connections_max));
     let connections = TaskTracker::new();
     while let Some((stream, place)) = accept(&listener, &places, &stop).await {
-        connections.spawn(connection(stream, tls.clone(), router.clone(), stop.clone(), place));
+        connections.spawn(connection(stream, tls.clone(), routes.clone(), stop.clone(), place));
     }
     drop(listener);
     connections.close();
@@ -72,24 +71,25 @@ async fn accept(
 async fn connection(
     stream: TcpStream,
     tls: Option<Arc<Tls>>,
-    router: Router,
+    routes: Routes,
     stop: CancellationToken,
     _place: OwnedSemaphorePermit,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("Cannot set TCP_NODELAY: {error}");
     }
-    let Some(tls) = tls else { return requests(Taking::new(stream), router, stop).await };
+    let Some(tls) = tls else { return requests(Taking::new(stream), routes, stop).await };
     // Nothing was asked yet, so a stop need not wait.
     if let Some(Some(stream)) = stop.run_until_cancelled(tls.accept(stream)).await {
-        requests(stream, router, stop).await;
+        requests(stream, routes, stop).await;
     }
 }
 
 /// The requests of one connection, and the order to stop.
-async fn requests(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, stop: CancellationToken) {
+async fn requests(stream: impl AsyncRead + AsyncWrite + Unpin, routes: Routes, stop: CancellationToken) {
     let (watched, heads) = Watched::new(stream);
-    let service = service_fn(move |request| one(router.clone(), heads.clone(), request));
+    let routes = Arc::new(routes);
+    let service = service_fn(move |request| one(Arc::clone(&routes), heads.clone(), request));
     let connection = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
         // A request that came whole is carried out and answered, as Kask does, whether or not the client hung up by then.
@@ -112,7 +112,7 @@ async fn requests(stream: impl AsyncRead + AsyncWrite + Unpin, router: Router, s
 }
 
 async fn one(
-    router: Router,
+    routes: Arc<Routes>,
     heads: SeenHeads,
     request: Request<Incoming>,
 ) -> Result<axum::response::Response, Infallible> {
@@ -128,16 +128,12 @@ async fn one(
             Problem::new(Kind::BadRequest, "/").because("Content-Length beside Transfer-Encoding").closing();
         return Ok(problem.into_response());
     }
-    let answered = AssertUnwindSafe(router.oneshot(request.map(Body::new))).catch_unwind();
+    let answered = AssertUnwindSafe(routes.answer(request)).catch_unwind();
     let mut response = match answered.await {
-        Ok(response) => response?,
+        Ok(response) => response,
         // The panic itself was logged where it happened. A write may have been stored before it.
         Err(_) => Problem::new(Kind::ServerError(Outcome::Unknown), "/").closing().into_response(),
     };
-    // The router counts the bytes of the body, of which a 304 has none: but a length there would be the session's.
-    if response.status() == StatusCode::NOT_MODIFIED {
-        response.headers_mut().remove(header::CONTENT_LENGTH);
-    }
     // After a chunked body nothing is known of where the next request begins.
     if seen.chunked {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -147,15 +143,21 @@ async fn one(
 
 #[cfg(test)]
 mod tests {
-    use axum::routing::get;
+    use axum::{Router, routing::get};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
-    async fn start(router: Router, connections_max: usize) -> std::net::SocketAddr {
+    async fn start(others: Router, connections_max: usize) -> std::net::SocketAddr {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        tokio::spawn(serve(listener, None, router, connections_max, CancellationToken::new()));
+        tokio::spawn(serve(
+            listener,
+            None,
+            Routes::without_sessions(others),
+            connections_max,
+            CancellationToken::new(),
+        ));
         address
     }
 

@@ -162,11 +162,11 @@ impl Node {
         connections_max: usize,
     ) {
         let stop = &self.stop_listening;
-        self.listeners.spawn(api::serve(data, tls, api::router(app.clone()), connections_max, stop.clone()));
+        self.listeners.spawn(api::serve(data, tls, api::routes(app.clone()), connections_max, stop.clone()));
         self.listeners.spawn(api::serve(
             admin,
             None,
-            api::admin::router(app.clone()),
+            api::admin::routes(app.clone()),
             connections_max,
             stop.clone(),
         ));

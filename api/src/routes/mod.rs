@@ -5,28 +5,63 @@ mod openapi;
 mod probes;
 mod sessions;
 
+use std::sync::Arc;
+
 use axum::{
     Router,
     body::Body,
     response::{IntoResponse, Response},
     routing::any,
 };
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
+use hyper::body::Incoming;
+use tower::ServiceExt;
 
 use crate::{App, Kind, Outcome, Problem};
 pub(crate) use metrics::metrics;
 
+/// What answers the requests of a listener.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    /// Answers what no reserved path names. Asked directly: a router would cost a session's request more than all the
+    /// rest of it.
+    sessions: Option<Arc<App>>,
+    others: Router,
+}
+
+/// Paths of the data listener that are no sessions, whatever the stores are called.
+const RESERVED: [&str; 6] = ["/healthz", "/livez", "/readyz", "/startupz", "/metrics", "/openapi"];
+
 /// Every route of the data listener. Any method is taken, as Kask's are; sessions tell methods apart themselves.
-pub fn router(app: App) -> Router {
-    Router::new()
-        .route("/healthz", any(probes::healthz))
-        .route("/livez", any(probes::livez))
-        .route("/readyz", any(probes::readyz))
-        .route("/startupz", any(probes::startupz))
-        .route("/metrics", any(metrics))
-        .route("/openapi", any(openapi::openapi))
-        .fallback(sessions::session)
-        .with_state(app)
+pub fn routes(app: App) -> Routes {
+    let [healthz, livez, readyz, startupz, metrics, openapi] = RESERVED;
+    let others = Router::new()
+        .route(healthz, any(probes::healthz))
+        .route(livez, any(probes::livez))
+        .route(readyz, any(probes::readyz))
+        .route(startupz, any(probes::startupz))
+        .route(metrics, any(self::metrics))
+        .route(openapi, any(openapi::openapi))
+        .with_state(app.clone());
+    Routes { sessions: Some(Arc::new(app)), others }
+}
+
+impl Routes {
+    /// A listener without sessions.
+    pub(crate) const fn without_sessions(others: Router) -> Self {
+        Self { sessions: None, others }
+    }
+
+    /// Answers a request.
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response {
+        match &self.sessions {
+            Some(app) if !RESERVED.contains(&request.uri().path()) => sessions::session(app, request).await,
+            _ => {
+                let Ok(response) = self.others.clone().oneshot(request.map(Body::new)).await;
+                response
+            }
+        }
+    }
 }
 
 /// Go's answer where nothing is.

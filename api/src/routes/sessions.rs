@@ -4,11 +4,11 @@ use std::fmt::Display;
 
 use axum::{
     body::Body,
-    extract::{Request, State},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
+use hyper::body::Incoming;
 use materializer::{Cell, State as CellState, ViewError};
 use schemas::{Headers, KeyId, Until};
 use writer::{Deadline, DeletedEverywhere, Set, Stored};
@@ -25,14 +25,14 @@ use crate::{
 };
 
 /// Everything that is not a reserved path.
-pub(super) async fn session(State(app): State<App>, request: Request) -> Response {
+pub(super) async fn session(app: &App, request: Request<Incoming>) -> Response {
     let (parts, body) = request.into_parts();
     match Target::of(&app.stores, parts.uri.path()) {
         Target::NoStore => page_not_found(),
         Target::BaseWithoutSlash(store) => moved(store, &parts),
         Target::InStore(store, raw_key) => {
             let counted = app.metrics.request(&parts.method);
-            let response = in_store(&app, store, raw_key, &parts, body).await;
+            let response = in_store(app, store, raw_key, &parts, body).await;
             counted.answered(response.status());
             response
         }
@@ -64,7 +64,7 @@ fn moved(store: &Store, parts: &Parts) -> Response {
     response
 }
 
-async fn in_store(app: &App, store: &Store, raw_key: RawKey<'_>, parts: &Parts, body: Body) -> Response {
+async fn in_store(app: &App, store: &Store, raw_key: RawKey<'_>, parts: &Parts, body: Incoming) -> Response {
     let request_id = RequestId::of(&parts.headers);
     match answer(app, store, raw_key, parts, body, &request_id).await {
         Ok(response) => response,
@@ -109,7 +109,7 @@ async fn answer(
     store: &Store,
     raw_key: RawKey<'_>,
     parts: &Parts,
-    body: Body,
+    body: Incoming,
     request_id: &RequestId,
 ) -> Result<Response, Problem> {
     let bad_request = |reason: &dyn Display| Problem::new(Kind::BadRequest, store.base_uri()).because(reason);
@@ -197,7 +197,7 @@ impl Session<'_> {
         Ok((*expires_at, contents))
     }
 
-    async fn write(self, body: Body) -> Result<Response, Problem> {
+    async fn write(self, body: Incoming) -> Result<Response, Problem> {
         let ttl = session_headers::ttl(self.headers, self.store).map_err(|error| self.bad_request(&error))?;
         self.check_disk()?;
         let body = body::read(body, self.store.value_bytes_max, &self.app.body_room).await;
