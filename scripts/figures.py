@@ -81,7 +81,6 @@ def space(run):
     """What is left on the disk of sessions that were overwritten again and again, within 60 s after the last write."""
     keys, times, within_s = (2_000, 5, 15) if run.small else (100_000, 50, 60)
     keys = run.keys or keys
-    live = keys * 2048
     with run.node("space", 320) as node:
         for _ in range(times):
             run.preload(node, keys, 2048)
@@ -89,13 +88,13 @@ def space(run):
         # The node looks at its files every 10 s, so the last look is what the time allows.
         time.sleep(max(0, ended + within_s - time.monotonic()))
         metrics = node.metrics()
-        log, view = metrics["solera_log_bytes"], metrics["solera_view_bytes"]
-        on_disk = sum(file.stat().st_size for file in node.data.rglob("*") if file.is_file())
-    run.say(f"{keys} sessions of 2048 bytes, overwritten {times} times: bytes on the disk : live bytes ({live})")
+        log, view, live = (metrics[f"solera_{what}_bytes"] for what in ("log", "view", "live"))
+        on_disk = node.disk_bytes()
+    run.say(f"{keys} sessions of 2048 bytes, overwritten {times} times: bytes on the disk : live bytes ({live:.0f})")
     run.row(f"log, {within_s} s after the last write", [log / live], "")
     run.row(f"view, {within_s} s after the last write", [view / live], "")
     run.row("log and view together", [(log + view) / live], "")
-    run.row("all files of the data directory, as a directory lists them", [on_disk / live], "")
+    run.row("all files of log and view, write-ahead log and journals of RocksDB included", [on_disk / live], "")
 
 
 def memory(run):
@@ -141,7 +140,73 @@ def start(run):
     run.row(f"after kill -9, {keys} sessions of 1024 bytes", killed, "ms")
 
 
-FIGURES = {figure.__name__: figure for figure in (get, post, space, memory, start)}
+def rebuild(run):
+    """A view that is gone, made again from all of the log and from a checkpoint, beside a bare loop that reads and puts."""
+    keys = run.keys or (10_000 if run.small else 1_000_000)
+    full, short_, bare, folding = [], [], [], []
+    with run.node("rebuild", 320) as node:
+        run.preload(node, keys, 1024)
+        for number in range(run.round_count):
+            node.order("checkpoint")
+            node.kill()
+            shutil.rmtree(node.data / "view")
+            node.start()
+            short_.append(node.ready_ms / 1000)
+            run.settle(node)
+            node.stop()
+            bare.append(run.json([run.program, "bench", "--floor", "replay", "--dir", node.data, "--json"])["seconds"])
+            shutil.rmtree(node.data / "view")
+            shutil.rmtree(node.data / "checkpoints")
+            node.start()
+            full.append(node.ready_ms / 1000)
+            run.settle(node)
+            began = time.monotonic()
+            node.order("rebuild")
+            folding.append(time.monotonic() - began)
+            run.settle(node)
+    run.say(f"A view of {keys} sessions of 1024 bytes, made again")
+    run.row("bare loop that reads the log and puts", bare, "s")
+    run.row("start without a view, to /readyz 200", full, "s")
+    run.pairs("pace, start : bare loop", bare, full)
+    run.row("`solera rebuild` beside the view that is served", folding, "s")
+    run.pairs("pace, rebuild : bare loop", bare, folding)
+    run.row("start from a checkpoint, to /readyz 200", short_, "s")
+    run.pairs("full : from a checkpoint", full, short_)
+
+
+def tombstones(run):
+    """Deletes of sessions that never were: what they cost on the disk, and what reads cost among them."""
+    wanted = run.keys or (50_000 if run.small else 10_000_000)
+    sessions = 2_000 if run.small else 100_000
+    load = ["--keys", sessions, "--size", 2048, "--mix", "get=1", "--distribution", "uniform", "--rate", 5000]
+    with run.node("tombstones", 320) as node:
+        run.preload(node, sessions, 2048)
+        run.settle(node)
+        disk = node.disk_bytes()
+        before = [run.bench(node, *load) for _ in range(run.round_count)]
+        # Of so many that hardly any is deleted twice.
+        strangers = ["--keys", 4 * wanted, "--mix", "delete=1", "--distribution", "uniform", "--rate", "max", "--sparse"]
+        began, seed = time.monotonic(), 2
+        while node.metrics()["solera_tombstones"] < wanted:
+            run.bench(node, *strangers, "--connections", 256, "--seed", seed, seconds=10, warmup=0)
+            seed += 1
+        took = time.monotonic() - began
+        # Some were among those that are read.
+        run.preload(node, sessions, 2048)
+        run.settle(node)
+        metrics = node.metrics()
+        after = [run.bench(node, *load) for _ in range(run.round_count)]
+        cost = node.disk_bytes() - disk
+    run.say(f"{metrics['solera_tombstones']:.0f} tombstones beside {sessions} sessions of 2048 bytes")
+    run.row("deletes", [metrics["solera_tombstones"] / took], "/s")
+    run.row("**disk, log and view**", [cost / 1e9], "GB")
+    run.row("of it, the view", [metrics["solera_view_bytes"] / 1e9], "GB")
+    run.row("GET p99 before, 5,000/s", of(before, "latency", "p99_us"), "us")
+    run.row("GET p99 among them", of(after, "latency", "p99_us"), "us")
+    run.ratio("GET p99, after : before", after, before, "latency", "p99_us")
+
+
+FIGURES = {figure.__name__: figure for figure in (get, post, space, memory, start, rebuild, tombstones)}
 
 
 # -- measuring --------------------------------------------------------------------------------------------------------
@@ -311,6 +376,32 @@ class Node(Server):
         for name, value in re.findall(r"^(solera_\w+)(?:{.*})? (\S+)$", self.ask("/metrics")[1], re.MULTILINE):
             values[name] = values.get(name, 0) + float(value)
         return values
+
+    def order(self, task):
+        """Has a job done, and waits for its end."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port + 1000, timeout=5)
+        try:
+            connection.request("POST", f"/v1/{task}")
+            answer = connection.getresponse()
+            said, where = answer.read().decode(), answer.headers.get("Location")
+            while answer.status in (200, 202):
+                job = json.loads(said)
+                if job["state"] == "done":
+                    return
+                if job["state"] != "running":
+                    break
+                time.sleep(0.005)
+                connection.request("GET", where)
+                answer = connection.getresponse()
+                said = answer.read().decode()
+            sys.exit(f"the node did not {task}: {said}")
+        finally:
+            connection.close()
+
+    def disk_bytes(self):
+        """Blocks of log and view that are in use."""
+        files = [file for part in ("log", "view") for file in (self.data / part).rglob("*") if file.is_file()]
+        return sum(file.stat().st_blocks * 512 for file in files)
 
     def kill(self):
         """As a power cut ends a process."""

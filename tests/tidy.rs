@@ -16,7 +16,7 @@ const EDGES: [(&str, &[&str]); 7] = [
     ("materializer", &["eventlog", "schemas"]),
     ("api", &["eventlog", "materializer", "schemas", "writer"]),
     ("server", &["api", "bench", "eventlog", "materializer", "schemas", "writer"]),
-    ("bench", &["eventlog", "schemas"]),
+    ("bench", &["eventlog", "materializer", "schemas"]),
 ];
 
 /// Which folders may name a library. Tests may name any.

@@ -59,6 +59,8 @@ pub(crate) enum Floor {
     Fdatasync,
     /// The embedded log in five interleaved rounds with that loop: one append at a time, and 64.
     Appends,
+    /// Reads the log in `--dir`, the data directory of a node that does not run, and puts what it says into an empty view.
+    Replay,
 }
 
 /// How a server is loaded.

@@ -4,6 +4,7 @@ mod appends;
 mod axum;
 mod fdatasync;
 mod hyper;
+mod replay;
 
 use std::{io::Write, net::SocketAddr, path::Path};
 
@@ -45,5 +46,6 @@ pub(crate) fn disk(kind: Floor, dir: &Path, load: &Load, out: &mut impl Write) -
     match kind {
         Floor::Fdatasync => fdatasync::run(dir, load, out),
         Floor::Appends => appends::run(dir, out),
+        Floor::Replay => replay::run(dir, load, out),
     }
 }
