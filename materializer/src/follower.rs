@@ -16,6 +16,9 @@ use crate::{
 /// How often the follower looks for contents that expired.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
+/// How often a view whose disk is full is tried again. It recovers by itself, and finds out every 5 s whether it can.
+const TRY_EVERY: Duration = Duration::from_millis(200);
+
 /// Follows the logs of one store and folds them into its view.
 ///
 /// One follower per (store, set of partitions) folds its partitions of *all* origins' logs: two followers on one key
@@ -36,7 +39,7 @@ pub struct Follower {
     /// Learns what the own log owes.
     pub debts: Arc<Debts>,
     /// Learns every version that is applied, so that later ones are above it.
-    pub observe: Box<dyn Fn(Version) + Send>,
+    pub observe: Box<dyn Fn(Version) + Send + Sync>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -100,7 +103,7 @@ impl Apply {
                 () = stop.cancelled() => return self.remember_clock(),
                 _ = sweep.tick() => self.sweep()?,
                 next = batches.next() => match next {
-                    Some((log, Ok(batch))) => self.apply(&*log, batch)?,
+                    Some((log, Ok(batch))) => self.apply(&*log, batch, &stop).await?,
                     Some((log, Err(source))) => {
                         return Err(FollowError::Log { topic: log.topic().clone(), source });
                     }
@@ -123,7 +126,12 @@ impl Apply {
         }))
     }
 
-    fn apply(&mut self, log: &dyn EventLog, batch: Batch) -> Result<(), FollowError> {
+    async fn apply(
+        &mut self,
+        log: &dyn EventLog,
+        batch: Batch,
+        stop: &CancellationToken,
+    ) -> Result<(), FollowError> {
         let Batch { partition, entries, up_to } = batch;
         let Follower { own, mirrored: _, view, mac, clock, fence, debts, observe, metrics: _ } =
             &self.follower;
@@ -148,7 +156,9 @@ impl Apply {
             positions: vec![(topic.clone(), partition, up_to)],
             marks: self.marks(),
         };
-        view.write(&write)?;
+        if !self.write(&write, stop).await? {
+            return Ok(());
+        }
 
         // IMPORTANT: whoever waits at the fence reads the view next, so the write comes first.
         debts.take(&write.debts);
@@ -163,8 +173,49 @@ impl Apply {
         Ok(())
     }
 
+    /// Writes to the view, when there is space on its disk. Says false if it was told to stop before.
+    ///
+    /// What could not be written is applied already as far as the log's time goes, and nowhere else: to wait here, with
+    /// the batch in hand, leaves nothing out.
+    async fn write(&self, write: &ViewWrite, stop: &CancellationToken) -> Result<bool, FollowError> {
+        let Follower { view, fence, own, .. } = &self.follower;
+        let mut stands_still = false;
+        loop {
+            match view.write(write) {
+                Ok(()) => break,
+                Err(error @ ViewError::NoSpace(_)) => {
+                    if !stands_still {
+                        tracing::error!(
+                            "{} is not applied until there is space on the disk: {error}",
+                            own.topic()
+                        );
+                        fence.stands_still(error.to_string().into());
+                        stands_still = true;
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(TRY_EVERY)).await.is_none() {
+                return Ok(false);
+            }
+        }
+        if stands_still {
+            tracing::info!("{} is applied again", own.topic());
+            fence.goes_on();
+        }
+        Ok(true)
+    }
+
     /// Drops the contents of some cells that expired. Only returns space: nothing is correct because of it.
     fn sweep(&mut self) -> Result<(), FollowError> {
+        match self.sweep_once() {
+            // There will be space another time.
+            Err(FollowError::View(ViewError::NoSpace(_))) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn sweep_once(&mut self) -> Result<(), FollowError> {
         let Follower { view, clock, debts, .. } = &self.follower;
         // Not before this node's own readers have been told that it expired, either.
         let gc_now = clock.gc_now().min(clock.last_read_now());
@@ -200,7 +251,11 @@ impl Apply {
 
     /// What readers were told since the last batch, for the next start.
     fn remember_clock(&self) -> Result<(), FollowError> {
-        Ok(self.follower.view.write(&ViewWrite { marks: self.marks(), ..ViewWrite::default() })?)
+        match self.follower.view.write(&ViewWrite { marks: self.marks(), ..ViewWrite::default() }) {
+            // The view cannot be flushed either, then: the next start goes on from its last flush, as after a crash.
+            Err(ViewError::NoSpace(_)) => Ok(()),
+            other => Ok(other?),
+        }
     }
 
     fn marks(&self) -> Marks {

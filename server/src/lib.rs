@@ -13,6 +13,7 @@ pub mod node;
 pub mod store;
 
 mod build_info;
+mod clock_watch;
 mod data_dir;
 mod disk;
 mod open_files;
