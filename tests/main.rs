@@ -12,6 +12,7 @@ mod harness;
 mod chaos;
 mod cli;
 mod durability;
+mod faults;
 mod hostile;
 mod kask;
 mod secrecy;

@@ -79,6 +79,11 @@ impl Launch {
         self
     }
 
+    /// A directory beside the data, `${DIR}`.
+    pub(crate) fn dir(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// A file in `${DIR}`.
     pub(crate) fn file(self, name: &str, contents: impl AsRef<[u8]>) -> Self {
         fs::write(self.directory.path().join(name), contents).expect("write a file beside the data");
@@ -281,6 +286,16 @@ impl Node {
         }
     }
 
+    /// How many log lines have these words, since the first start.
+    pub(crate) fn logged(&self, words: &str) -> usize {
+        self.log_lines().iter().filter(|line| line.contains(words)).count()
+    }
+
+    /// Whether the process has ended by itself.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.process.has_ended()
+    }
+
     /// Ends the process at once, as a power cut would.
     pub(crate) fn kill9(&mut self) {
         self.process.kill();
@@ -333,6 +348,16 @@ impl Node {
     pub(crate) fn without_wrapper(mut self) -> Self {
         self.launch.wrapper = None;
         self
+    }
+
+    /// The next starts go through this line of shell, which finds program and arguments in `"$@"`.
+    pub(crate) fn through(&mut self, shell: Option<&str>) {
+        self.launch.wrapper = shell.map(str::to_owned);
+    }
+
+    /// The process. With a line of shell that does not fork but ends in `exec`, the program itself.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
     }
 
     /// Sends a signal by name, such as `STOP` and `CONT`.
