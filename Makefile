@@ -3,12 +3,12 @@
 PORT ?= 8081
 DATA_DIR ?= solera-data
 
-.PHONY: help run test hostile nightly figures dist deps fmt
+.PHONY: help run test hostile nightly figures dist deps deps-tests fmt
 
 help:
 	@echo 'make run      builds what is missing and starts Solera on this machine (PORT=8081, DATA_DIR=solera-data)'
 	@echo 'make test     checks everything that CI checks, with the minutes of each step'
-	@echo 'make nightly  kills the program 5,000 times and runs 100,000 seeds of the simulation'
+	@echo 'make nightly  kills the program 5,000 times, runs 100,000 seeds of the simulation, fails more disks and clocks'
 	@echo 'make figures  measures the figures of docs/benchmarks.md, about an hour (FIGURES="get post --small" for less)'
 	@echo 'make hostile  slow clients and a fuzzer of others against the program, about three minutes'
 	@echo 'make fmt      formats the code'
@@ -18,11 +18,12 @@ help:
 run: deps
 	@scripts/run.sh '$(PORT)' '$(DATA_DIR)'
 
-test: deps
+test: deps-tests
 	@scripts/test.sh
 
-nightly: deps
+nightly: deps-tests
 	SOLERA_KILLS=5000 SOLERA_SIM_SEEDS=100000 cargo test --profile ci --workspace --locked --test solera -- --nocapture chaos:: sim::
+	SOLERA_FAULTS=all cargo test --profile ci --workspace --locked --test solera -- --nocapture --test-threads 1 faults::
 
 figures: deps
 	@scripts/figures.sh $(FIGURES)
@@ -39,3 +40,6 @@ dist: deps
 
 deps:
 	@scripts/deps.sh
+
+deps-tests:
+	@scripts/deps.sh tests

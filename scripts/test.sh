@@ -3,6 +3,7 @@
 #
 #   SOLERA_SKIP_MEDIAWIKI=1   leaves out the check against a real MediaWiki, which needs Debian's packages
 #   SOLERA_SKIP_HOSTILE=1     leaves out slowhttptest and schemathesis, which need Debian's packages and PyPI
+#   SOLERA_FAULTS=none        leaves out the tests that make disks and clocks fail, which take root
 set -eu
 
 target_dir=${CARGO_TARGET_DIR:-target}

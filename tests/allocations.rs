@@ -42,6 +42,7 @@ async fn store(dir: &std::path::Path, registry: &Registry) -> (StoreNode, Cancel
         partitions: PartitionCount::new(4).unwrap(),
         incarnation_if_new: Incarnation("one".into()),
         clock: Arc::clone(&clock),
+        has_room: Box::new(|| true),
     };
     let log = EmbeddedLog::open(&dir.join("log"), options).unwrap();
     let log_clock = Arc::new(LogClock::new(clock));

@@ -23,7 +23,7 @@ use crate::harness::{Connection, Node, Response, message};
 
 const KILLS: u32 = 100;
 const WRITERS: u64 = 3;
-const KEYS: usize = 20;
+pub(crate) const KEYS: usize = 20;
 
 /// How long the node runs before it is killed, at most.
 const LIFE_MS_MAX: u64 = 300;
@@ -100,25 +100,44 @@ fn poll_pinned(address: SocketAddr, stop: &AtomicBool) -> (u32, u32) {
 }
 
 /// Writes, deletes and reads keys of its own, and knows what each may hold.
-struct Writer {
+#[derive(Debug)]
+pub(crate) struct Writer {
     n: u64,
     address: SocketAddr,
     connection: Option<Connection>,
     chance: StdRng,
     /// What a read may find; `None` is "not found". More than one after a write whose answer did not come.
     possible: Vec<BTreeSet<Option<u64>>>,
+    /// Whether a write was answered "unknown" by a process that lives on: it may yet take effect.
+    pending: Vec<bool>,
     next_value: u64,
-    acknowledged: usize,
+    /// Writes and deletes that were answered with success.
+    pub(crate) acknowledged: usize,
+    /// Writes and deletes that were refused: what they asked for must never be seen.
+    pub(crate) refused: usize,
+    /// Reads that were answered with what the session held, or that it is not there.
+    pub(crate) read: usize,
 }
 
 impl Writer {
-    fn new(n: u64, address: SocketAddr) -> Self {
+    pub(crate) fn new(n: u64, address: SocketAddr) -> Self {
         let possible = vec![BTreeSet::from([None]); KEYS];
         let chance = StdRng::seed_from_u64(100 + n);
-        Self { n, address, connection: None, chance, possible, next_value: 1, acknowledged: 0 }
+        Self {
+            n,
+            address,
+            connection: None,
+            chance,
+            possible,
+            pending: vec![false; KEYS],
+            next_value: 1,
+            acknowledged: 0,
+            refused: 0,
+            read: 0,
+        }
     }
 
-    fn run(mut self, stop: &AtomicBool) -> Self {
+    pub(crate) fn run(mut self, stop: &AtomicBool) -> Self {
         while !stop.load(Ordering::Relaxed) {
             let key = self.chance.random_range(0..KEYS);
             match self.chance.random_range(0..10) {
@@ -139,20 +158,25 @@ impl Writer {
         match self.ask(method, key, body.as_bytes()) {
             Some(answer) if answer.status == success => {
                 self.possible[key] = BTreeSet::from([value]);
+                self.pending[key] = false;
                 self.acknowledged += 1;
             }
-            Some(answer) if answer.status == 503 && answer.json()["outcome"] == "refused" => {}
+            Some(answer) if answer.status == 503 && answer.json()["outcome"] == "refused" => {
+                self.refused += 1
+            }
             // No answer, or one that leaves it open.
             answer => {
                 if let Some(answer) = answer {
                     assert!(500 <= answer.status, "{}", answer.everything());
+                    self.pending[key] = true;
                 }
                 self.possible[key].insert(value);
             }
         }
     }
 
-    fn read(&mut self, key: usize) {
+    /// Reads a session, and checks that it holds what it may.
+    pub(crate) fn read(&mut self, key: usize) {
         let Some(answer) = self.ask("GET", key, b"") else { return };
         let found = match answer.status {
             200 => Some(answer.text().parse().expect("a value of ours")),
@@ -160,10 +184,13 @@ impl Writer {
             503 => return,
             _ => panic!("{}", answer.everything()),
         };
+        self.read += 1;
         let possible = &mut self.possible[key];
         assert!(possible.contains(&found), "writer {} key {key}: {found:?}, not {possible:?}", self.n);
         // A write without an answer died with its process: what a later one shows is what it came to.
-        *possible = BTreeSet::from([found]);
+        if !self.pending[key] {
+            *possible = BTreeSet::from([found]);
+        }
     }
 
     /// `None` when no answer came. What was asked for may have been done, unless nobody listened at all.

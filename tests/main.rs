@@ -14,6 +14,7 @@ mod bench;
 mod chaos;
 mod cli;
 mod durability;
+mod faults;
 mod hostile;
 mod kask;
 mod rebuild;

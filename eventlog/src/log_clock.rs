@@ -100,10 +100,26 @@ impl LogClock {
         state.newest_append = state.newest_append.max(append_time);
     }
 
+    /// How far the wall clock is ahead of the log's time, in milliseconds; negative when it is behind. Zero before the
+    /// log's time is known.
+    pub fn wall_ahead_ms(&self) -> i64 {
+        let (wall, log) = (self.clock.wall(), self.lock().log_time(self.clock.monotonic()));
+        let log = log.unwrap_or(wall);
+        let millis = |by: Duration| i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        if log <= wall { millis(wall.since(log)) } else { -millis(log.since(wall)) }
+    }
+
     /// A record that this process appended first: the log's time is known from here on. `known` is the newest append
     /// time from before it was sent; what a follower has learned since may be of this very record.
+    ///
+    /// No reader was told a time earlier than `known` by more than the clamp since that record was appended: what a
+    /// crash has taken from the view's memory of that, the log gives back. Unless the log is a day ahead of itself:
+    /// that clock was wrong, and a view that is made anew must not inherit it.
     pub fn anchor(&self, append_time: Timestamp, known: Timestamp) {
         let mut state = self.lock();
+        if known <= append_time.saturating_add(SUSPICIOUS_JUMP) {
+            state.read_now = state.read_now.max(known.saturating_sub(CLOCK_DRIFT_MAX));
+        }
         if state.anchor.is_none() {
             state.hold_after_jump(known, append_time, self.clock.monotonic());
         }
@@ -224,6 +240,30 @@ mod tests {
         manual.step_to(start().saturating_sub(DAY));
         assert_eq!(clock.read_now(), told);
         assert!(clock.now() < told);
+    }
+
+    /// A crash, with the view's memory of what readers were told, and a clock that is set back.
+    #[test]
+    fn a_start_does_not_tell_readers_an_earlier_time_than_the_log_shows() {
+        let (_, clock) = clocks(start().saturating_add(6 * HOUR));
+        clock.anchor(start(), clock.newest_append());
+        assert_eq!(clock.read_now(), start().saturating_add(6 * HOUR).saturating_sub(CLOCK_DRIFT_MAX));
+        let (_, clock) = clocks(start().saturating_add(26 * HOUR));
+        clock.anchor(start(), clock.newest_append());
+        assert_eq!(clock.read_now(), start(), "that clock was wrong");
+    }
+
+    #[test]
+    fn the_wall_clock_is_compared_with_the_logs() {
+        let (manual, clock) = clocks(Timestamp::EPOCH);
+        assert_eq!(clock.wall_ahead_ms(), 0, "nothing is known yet");
+        clock.anchor(start(), clock.newest_append());
+        manual.advance(HOUR);
+        assert_eq!(clock.wall_ahead_ms(), 0);
+        manual.step_to(start());
+        assert_eq!(clock.wall_ahead_ms(), -3_600_000);
+        manual.step_to(start().saturating_add(3 * HOUR));
+        assert_eq!(clock.wall_ahead_ms(), 2 * 3_600_000);
     }
 
     #[test]

@@ -20,9 +20,10 @@ pub(crate) struct Target<'a> {
     pub(crate) clock: &'a LogClock,
 }
 
-/// What came of a batch.
+/// What a batch comes to, ready to be written.
 #[derive(Debug)]
-pub(crate) struct Applied {
+pub(crate) struct Folded {
+    pub(crate) write: ViewWrite,
     /// The newest version in the batch, and the newest that the view has seen at all.
     pub(crate) newest_version: Option<Version>,
     pub(crate) newest_seen: Option<Version>,
@@ -33,12 +34,12 @@ pub(crate) struct Applied {
 
 impl Target<'_> {
     /// Folds `batch` of `topic`. `newest_seen` is the newest version that the view has seen before.
-    pub(crate) fn apply(
+    pub(crate) fn fold(
         &mut self,
         (topic, is_own): (&Topic, bool),
         batch: Batch,
         newest_seen: Option<Version>,
-    ) -> Result<Applied, ViewError> {
+    ) -> Result<Folded, ViewError> {
         let Batch { partition, entries, up_to } = batch;
         let source = Source { topic, partition, is_own };
         let mut before = BTreeMap::new();
@@ -66,18 +67,22 @@ impl Target<'_> {
             census: recount,
             marks: marks(self.clock, newest_seen),
         };
-        self.view.write(&write)?;
-        self.debts.take(&write.debts);
-        if let Some(hot) = self.hot {
-            write.cells.into_iter().for_each(|(key, cell)| hot.put(key, cell));
-        }
-        Ok(Applied {
+        Ok(Folded {
+            write,
             newest_version: changes.newest_version,
             newest_seen,
             newest_append: changes.newest_append,
             refused: changes.refused.len() as u64,
             up_to,
         })
+    }
+}
+
+/// The view holds `write` from now on.
+pub(crate) fn written(write: ViewWrite, debts: &Debts, hot: Option<&HotCells>) {
+    debts.take(&write.debts);
+    if let Some(hot) = hot {
+        write.cells.into_iter().for_each(|(key, cell)| hot.put(key, cell));
     }
 }
 

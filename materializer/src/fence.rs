@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -28,6 +28,8 @@ struct Progress {
     waiting: BTreeMap<Lane, BTreeMap<Offset, Vec<oneshot::Sender<()>>>>,
     /// How many began to wait since those who gave up were last swept out.
     since_swept: usize,
+    /// Why nothing is applied at the moment.
+    stands_still: Option<Arc<str>>,
     ended: bool,
 }
 
@@ -59,6 +61,21 @@ impl Fence {
         }
         let applied = progress.applied.entry(lane).or_insert(Offset::ZERO);
         *applied = (*applied).max(up_to);
+    }
+
+    /// Nothing is applied until [`goes_on`](Self::goes_on), and this is why. Whoever waits goes on waiting.
+    pub fn stands_still(&self, why: Arc<str>) {
+        self.lock().stands_still = Some(why);
+    }
+
+    /// The view is written again.
+    pub fn goes_on(&self) {
+        self.lock().stands_still = None;
+    }
+
+    /// Why nothing is applied at the moment, if so.
+    pub fn stands_still_because(&self) -> Option<Arc<str>> {
+        self.lock().stands_still.clone()
     }
 
     /// Nothing will be applied any more: whoever waits learns so.
@@ -151,8 +168,6 @@ impl Fence {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     const SOON: Duration = Duration::from_secs(1);

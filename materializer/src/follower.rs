@@ -14,13 +14,16 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Census, Class, Debts, Expired, Fence, Head, Metrics, Recount, Served, Serving, View, ViewError,
     ViewWrite,
-    apply::{Target, marks},
+    apply::{Target, marks, written},
     metrics::StoreMetrics,
     view::SavedLog,
 };
 
 /// How often the follower looks for contents that expired.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// How often a view whose disk is full is tried again. It recovers by itself, and finds out every 5 s whether it can.
+const TRY_EVERY: Duration = Duration::from_millis(200);
 
 /// Follows the logs of one store and folds them into its view.
 ///
@@ -44,7 +47,7 @@ pub struct Follower {
     /// Learns what the own log owes.
     pub debts: Arc<Debts>,
     /// Learns every version that is applied, so that later ones are above it.
-    pub observe: Box<dyn Fn(Version) + Send>,
+    pub observe: Box<dyn Fn(Version) + Send + Sync>,
     /// What is counted.
     pub metrics: Metrics,
 }
@@ -147,7 +150,7 @@ impl Apply {
                     batches = self.hand_over_to(successor)?;
                 }
                 next = batches.next() => match next {
-                    Some((log, Ok(batch))) => self.apply(&*log, batch)?,
+                    Some((log, Ok(batch))) => self.apply(&*log, batch, &stop).await?,
                     Some((log, Err(source))) => {
                         return Err(FollowError::Log { topic: log.topic().clone(), source });
                     }
@@ -170,26 +173,36 @@ impl Apply {
         }))
     }
 
-    fn apply(&mut self, log: &dyn EventLog, batch: Batch) -> Result<(), FollowError> {
-        let Follower { own, mac, clock, fence, observe, .. } = &self.follower;
+    async fn apply(
+        &mut self,
+        log: &dyn EventLog,
+        batch: Batch,
+        stop: &CancellationToken,
+    ) -> Result<(), FollowError> {
         let (topic, partition, count) = (log.topic(), batch.partition, batch.entries.len() as u64);
+        let Follower { own, mac, clock, .. } = &self.follower;
         let (debts, census) = (&self.debts, &mut self.census);
         let (view, hot) = (self.into.view(), Some(self.into.hot()));
         let mut target = Target { view, hot, debts, census, mac, clock };
-        let applied = target.apply((topic, topic == own.topic()), batch, self.newest_version)?;
+        let folded = target.fold((topic, topic == own.topic()), batch, self.newest_version)?;
+        self.newest_version = folded.newest_seen;
+        if !self.write(&folded.write, stop).await? {
+            return Ok(());
+        }
+        written(folded.write, &self.debts, Some(self.into.hot()));
 
-        self.newest_version = applied.newest_seen;
-        applied.newest_version.into_iter().for_each(observe);
-        if Timestamp::EPOCH < applied.newest_append {
-            self.counted.apply_lag_seconds.set(clock.now().since(applied.newest_append).as_secs_f64());
+        let Follower { clock, fence, observe, .. } = &self.follower;
+        folded.newest_version.into_iter().for_each(observe);
+        if Timestamp::EPOCH < folded.newest_append {
+            self.counted.apply_lag_seconds.set(clock.now().since(folded.newest_append).as_secs_f64());
         }
         self.counted.applied.inc_by(count);
-        self.counted.refused.inc_by(applied.refused);
+        self.counted.refused.inc_by(folded.refused);
         if self.handover.is_some() {
             self.serve_when_it_holds_what_was_seen()?;
         } else {
             // IMPORTANT: whoever waits at the fence reads the view next, so the write came first.
-            fence.publish(topic, partition, applied.up_to);
+            fence.publish(topic, partition, folded.up_to);
         }
         self.show_debts();
         Ok(())
@@ -234,8 +247,49 @@ impl Apply {
         Ok(())
     }
 
+    /// Writes to the view, when there is space on its disk. Says false if it was told to stop before.
+    ///
+    /// What could not be written is applied already as far as the log's time goes, and nowhere else: to wait here, with
+    /// the batch in hand, leaves nothing out.
+    async fn write(&self, write: &ViewWrite, stop: &CancellationToken) -> Result<bool, FollowError> {
+        let Follower { fence, own, .. } = &self.follower;
+        let mut stands_still = false;
+        loop {
+            match self.into.view().write(write) {
+                Ok(()) => break,
+                Err(error @ ViewError::NoSpace(_)) => {
+                    if !stands_still {
+                        tracing::error!(
+                            "{} is not applied until there is space on the disk: {error}",
+                            own.topic()
+                        );
+                        fence.stands_still(error.to_string().into());
+                        stands_still = true;
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(TRY_EVERY)).await.is_none() {
+                return Ok(false);
+            }
+        }
+        if stands_still {
+            tracing::info!("{} is applied again", own.topic());
+            fence.goes_on();
+        }
+        Ok(true)
+    }
+
     /// Drops the contents of some cells that expired. Only returns space: nothing is correct because of it.
     fn sweep(&mut self) -> Result<(), FollowError> {
+        match self.sweep_once() {
+            // There will be space another time.
+            Err(FollowError::View(ViewError::NoSpace(_))) => Ok(()),
+            other => other,
+        }
+    }
+
+    fn sweep_once(&mut self) -> Result<(), FollowError> {
         let (view, debts, clock) = (self.into.view(), &self.debts, &self.follower.clock);
         // Not before this node's own readers have been told that it expired, either.
         let gc_now = clock.gc_now().min(clock.last_read_now());
@@ -285,7 +339,11 @@ impl Apply {
     /// What readers were told since the last batch, for the next start.
     fn remember_clock(&self) -> Result<(), FollowError> {
         let marks = marks(&self.follower.clock, self.newest_version);
-        Ok(self.into.view().write(&ViewWrite { marks, ..ViewWrite::default() })?)
+        match self.into.view().write(&ViewWrite { marks, ..ViewWrite::default() }) {
+            // The view cannot be flushed either, then: the next start goes on from its last flush, as after a crash.
+            Err(ViewError::NoSpace(_)) => Ok(()),
+            other => Ok(other?),
+        }
     }
 }
 

@@ -6,7 +6,10 @@ use eventlog::{Batch, EventLog, Frontier, LogClock, ReadError};
 use futures::StreamExt;
 use schemas::{MacKey, Offset, Topic, Version};
 
-use crate::{Census, Debts, FollowError, View, ViewError, apply::Target};
+use crate::{
+    Census, Debts, FollowError, View, ViewError,
+    apply::{Target, written},
+};
 
 /// How far into each log.
 pub type Frontiers = BTreeMap<Topic, Frontier>;
@@ -95,10 +98,12 @@ impl Replay {
                     clock: &self.clock,
                 };
                 let from_log = (log.topic(), *log.topic() == self.own);
-                let applied = target.apply(from_log, batch, self.newest_seen)?;
-                self.newest_seen = applied.newest_seen;
-                reached.advance(partition, applied.up_to);
-                report(applied.up_to.0 - from.0, total);
+                let folded = target.fold(from_log, batch, self.newest_seen)?;
+                self.view.write(&folded.write)?;
+                written(folded.write, &self.debts, None);
+                self.newest_seen = folded.newest_seen;
+                reached.advance(partition, folded.up_to);
+                report(folded.up_to.0 - from.0, total);
             }
         }
         Ok(())

@@ -37,7 +37,8 @@ pub trait View: fmt::Debug + Send + Sync + 'static {
     /// Takes all of `write`, or nothing.
     ///
     /// # Errors
-    /// When the disk cannot be written. The view must not be used any more then.
+    /// When the disk cannot be written. For want of space, it may be tried again and the view be read; after any other
+    /// error the view must not be used any more.
     fn write(&self, write: &ViewWrite) -> Result<(), ViewError>;
 
     /// What was written besides cells.
@@ -119,7 +120,10 @@ pub struct SavedLog {
 /// A view failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ViewError {
-    /// The storage's word: no space, no rights, no file descriptors. The view itself may be in order.
+    /// The disk is full. What the view holds can be read, and it takes writes again once there is space.
+    #[error("the view has no space on its disk: {0}")]
+    NoSpace(Arc<str>),
+    /// The storage's word: no rights, no file descriptors. The view itself may be in order.
     #[error("the view cannot be read or written: {0}")]
     Storage(Arc<str>),
     /// What is stored is not what was written. A new view can be made from the logs.

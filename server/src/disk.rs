@@ -1,9 +1,16 @@
 //! How much room the disk has left, and for how long that will do.
 
-use std::{collections::VecDeque, io, path::Path, path::PathBuf, time::Duration};
+use std::{
+    collections::VecDeque,
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
 use api::{DiskRoom, Room};
+use materializer::Fence;
 use prometheus::{Gauge, IntGauge, Registry};
 use tokio::{
     task::spawn_blocking,
@@ -21,6 +28,19 @@ const HIGH_MARK_BYTES: u64 = 8 << 30;
 /// Below this much, all writes are refused: half a tenth of the disk, or this if it is less. A cleaning of the log and
 /// compactions of the view need it to give space back.
 const HARD_MARK_BYTES: u64 = 2 << 30;
+
+/// Below this much, nothing is written, deletes included: a fortieth of the disk, or this if it is less. What the logs
+/// and views hold in memory needs it to reach the disk. So RocksDB meets the end of the disk only if somebody else is
+/// quicker.
+const RESERVE_BYTES: u64 = 1 << 30;
+
+/// Below so many free inodes, nothing is written: a RocksDB that cannot make a file is worse off than one that cannot
+/// lengthen it.
+const RESERVE_FILES: u64 = 64;
+
+/// How long a view may stand still though there is room. RocksDB looks every 5 s whether it can go on; what it has not
+/// recovered from by then it holds to be fatal.
+const STANDSTILL_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Over how long the disk's shrinking is averaged.
 const WINDOW: Duration = Duration::from_secs(3600);
@@ -75,13 +95,21 @@ pub(crate) fn check_room(dir: &Path, needed: u64) -> anyhow::Result<()> {
 struct Disk {
     free: u64,
     total: u64,
+    /// Inodes that are left; `None` where a file system does not count them.
+    free_files: Option<u64>,
 }
 
 impl Disk {
     fn of(dir: &Path) -> io::Result<Self> {
         let found = rustix::fs::statvfs(dir)?;
         let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-        Ok(Self { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
+        let free_files = (0 < found.f_files).then_some(found.f_favail);
+        Ok(Self { free: bytes(found.f_bavail), total: bytes(found.f_blocks), free_files })
+    }
+
+    const fn reserve(self) -> u64 {
+        let part = self.total / 40;
+        if part < RESERVE_BYTES { part } else { RESERVE_BYTES }
     }
 
     const fn hard_mark(self) -> u64 {
@@ -94,9 +122,11 @@ impl Disk {
         if part < HIGH_MARK_BYTES { part } else { HIGH_MARK_BYTES }
     }
 
-    const fn room(self) -> Room {
-        if self.free < self.hard_mark() {
+    fn room(self) -> Room {
+        if self.free < self.reserve() || self.free_files.is_some_and(|left| left < RESERVE_FILES) {
             Room::None
+        } else if self.free < self.hard_mark() {
+            Room::ForDeletes
         } else if self.free < self.high_mark() {
             Room::ForKnown
         } else {
@@ -134,10 +164,31 @@ impl Shrinking {
     }
 }
 
-/// Watches the disk until `stop`, and says what it has room for.
+/// Looks at the disk, and says what it has room for.
+#[derive(Clone, Debug)]
+pub(crate) struct DiskWatch {
+    /// Where the data lie.
+    pub(crate) dir: PathBuf,
+    /// Whom to tell.
+    pub(crate) room: DiskRoom,
+}
+
+impl DiskWatch {
+    /// Whether the logs may be written to. Takes microseconds. A disk that cannot be asked is for the log to find out.
+    pub(crate) fn has_room(&self) -> bool {
+        self.look().is_none_or(|disk| disk.room() < Room::None)
+    }
+
+    fn look(&self) -> Option<Disk> {
+        let disk = Disk::of(&self.dir).ok()?;
+        announce(&self.room, disk, &self.dir);
+        Some(disk)
+    }
+}
+
+/// Watches the disk until `stop`.
 pub(crate) async fn watch(
-    dir: PathBuf,
-    room: DiskRoom,
+    watch: DiskWatch,
     metrics: DiskMetrics,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -145,31 +196,59 @@ pub(crate) async fn watch(
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(look.tick()).await.is_some() {
-        let asked = dir.clone();
-        let Ok(disk) = spawn_blocking(move || Disk::of(&asked)).await? else { continue };
+        let asked = watch.clone();
+        let Some(disk) = spawn_blocking(move || asked.look()).await? else { continue };
         let at = began.elapsed();
         shrinking.sample(at, disk.free);
         metrics.free.set(i64::try_from(disk.free).unwrap_or(i64::MAX));
         metrics.runway.set(shrinking.runway(at, disk.free, disk.hard_mark()));
-        announce(&room, disk, &dir);
+    }
+    Ok(())
+}
+
+/// Ends when the view of a log stands still though there is room for it.
+pub(crate) async fn watch_standstill(
+    log: String,
+    fence: Arc<Fence>,
+    room: DiskRoom,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut look = interval(LOOK_EVERY);
+    let mut since = None;
+    while stop.run_until_cancelled(look.tick()).await.is_some() {
+        let why = fence.stands_still_because().filter(|_| room.get() < Room::None);
+        let Some(why) = why else {
+            since = None;
+            continue;
+        };
+        if STANDSTILL_PATIENCE < since.get_or_insert_with(Instant::now).elapsed() {
+            return Err(anyhow!(
+                "{log} has not been applied for {STANDSTILL_PATIENCE:?} though there is room: {why}"
+            ));
+        }
     }
     Ok(())
 }
 
 fn announce(room: &DiskRoom, disk: Disk, dir: &Path) {
-    let (before, now) = (room.get(), disk.room());
-    if before == now {
+    let now = disk.room();
+    if room.set(now) == now {
         return;
     }
-    room.set(now);
     let (free, dir) = (disk.free >> 20, dir.display());
     match now {
         Room::Enough => tracing::info!("The disk of {dir} has room again: {free} MiB are free"),
         Room::ForKnown => {
             tracing::error!("New sessions are refused: only {free} MiB are free on the disk of {dir}")
         }
-        Room::None => {
+        Room::ForDeletes => {
             tracing::error!("All writes are refused: only {free} MiB are free on the disk of {dir}")
+        }
+        Room::None => {
+            let files = disk.free_files.map(|left| format!(" and {left} inodes")).unwrap_or_default();
+            tracing::error!(
+                "All writes and deletes are refused: only {free} MiB{files} are free on the disk of {dir}"
+            )
         }
     }
 }
@@ -182,14 +261,41 @@ mod tests {
 
     #[test]
     fn marks_are_parts_of_a_small_disk_and_fixed_on_a_large_one() {
-        let room = |free, total| Disk { free, total }.room();
+        let room = |free, total| Disk { free, total, free_files: None }.room();
         assert_eq!(room(11, 100), Room::Enough);
         assert_eq!(room(9, 100), Room::ForKnown);
         assert_eq!(room(5, 100), Room::ForKnown);
-        assert_eq!(room(4, 100), Room::None);
+        assert_eq!(room(4, 100), Room::ForDeletes);
+        assert_eq!(room(1, 100), Room::None);
         assert_eq!(room(8 * GIB, 1_000 * GIB), Room::Enough);
         assert_eq!(room(7 * GIB, 1_000 * GIB), Room::ForKnown);
-        assert_eq!(room(GIB, 1_000 * GIB), Room::None);
+        assert_eq!(room(GIB, 1_000 * GIB), Room::ForDeletes);
+        assert_eq!(room(GIB - 1, 1_000 * GIB), Room::None);
+    }
+
+    #[test]
+    fn a_disk_without_inodes_is_full() {
+        let room = |free_files| Disk { free: GIB, total: GIB, free_files }.room();
+        assert_eq!(room(Some(RESERVE_FILES)), Room::Enough);
+        assert_eq!(room(Some(RESERVE_FILES - 1)), Room::None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_view_that_stands_still_though_there_is_room_ends_the_node() {
+        let (fence, room, stop) = (Arc::new(Fence::default()), DiskRoom::default(), CancellationToken::new());
+        let mut watching =
+            Box::pin(watch_standstill("eqiad.sessions".to_owned(), Arc::clone(&fence), room.clone(), stop));
+        let mut waits =
+            async |patience: Duration| tokio::time::timeout(patience, &mut watching).await.is_err();
+        fence.stands_still("no space".into());
+        room.set(Room::None);
+        assert!(waits(10 * STANDSTILL_PATIENCE).await, "there is no room");
+        room.set(Room::ForDeletes);
+        assert!(waits(STANDSTILL_PATIENCE / 2).await, "it may recover yet");
+        fence.goes_on();
+        assert!(waits(10 * STANDSTILL_PATIENCE).await, "it has recovered");
+        fence.stands_still("no space".into());
+        assert!(!waits(2 * STANDSTILL_PATIENCE).await);
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod store;
 
 mod build_info;
 mod checkpoints;
+mod clock_watch;
 mod data_dir;
 mod disk;
 mod jobs;

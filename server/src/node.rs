@@ -11,7 +11,7 @@ use eventlog::{
     embedded::{EmbeddedLog, EmbeddedOptions},
 };
 use materializer::{
-    Follower, Reads, View,
+    Follower, Reads, View, ViewError,
     sessions::{SessionView, ViewMemory},
 };
 use prometheus::Registry;
@@ -29,9 +29,10 @@ use writer::Retention;
 use crate::{
     build_info::BUILD,
     checkpoints::Checkpoints,
+    clock_watch::{self, ClockMetrics},
     config::{Config, LogConfig, StoreConfig},
     data_dir::{self, DataDir},
-    disk::{self, DiskMetrics},
+    disk::{self, DiskMetrics, DiskWatch},
     jobs::{self, Workplace},
     listen, open_files,
     secrets::{self, Secrets},
@@ -187,15 +188,16 @@ impl Node {
             measured: writer::Metrics::register(registry).context("register the writer's metrics")?,
         };
         let disk = DiskMetrics::register(registry).context("register the metrics of the disk")?;
-        let (dir, room, stop_watching) =
-            (config.data_dir.clone(), app.disk_room.clone(), self.stop_working.clone());
-        self.work.spawn(disk::watch(dir, room, disk, stop_watching));
+        let disk_watch = DiskWatch { dir: config.data_dir.clone(), room: app.disk_room.clone() };
+        self.work.spawn(disk::watch(disk_watch.clone(), disk, self.stop_working.clone()));
         let space = SpaceMetrics::register(registry).context("register the metrics of space")?;
+        let clocks = ClockMetrics::register(registry).context("register the metrics of clocks")?;
         let memory = ViewMemory::of(config.memory_mb as usize * 1024 * 1024);
         let opening = async {
             let mut workplaces = Vec::new();
             for ((name, store), latch) in config.stores.iter().zip(std::mem::take(&mut self.latches)) {
-                let open = OpenedParts::open(config, secrets, (name, store), &memory, &metrics).await;
+                let open =
+                    OpenedParts::open(config, secrets, (name, store), &disk_watch, &memory, &metrics).await;
                 let (parts, open) = open.with_context(|| format!("open the store {name}"))?;
                 let (mac, retention) = (parts.mac.clone(), parts.retention);
                 let (store_node, follower) =
@@ -216,6 +218,11 @@ impl Node {
                     memory: memory.clone(),
                     cleaning: Arc::default(),
                 };
+                let (of, room) = (open.log.topic().to_string(), app.disk_room.clone());
+                let (topic, clock) = (open.log.topic().clone(), Arc::clone(clock));
+                self.work.spawn(clock_watch::watch(topic, clock, clocks.clone(), self.stop_working.clone()));
+                let fence = Arc::clone(fence);
+                self.work.spawn(disk::watch_standstill(of, fence, room, self.stop_working.clone()));
                 self.work.spawn(follow(follower, self.stop_working.clone())?);
                 self.work.spawn(watch_log(Arc::clone(&open.log)));
                 self.work.spawn(watch_view(open.view.subscribe(), self.stop_working.clone()));
@@ -294,8 +301,14 @@ impl Node {
         let views: Vec<_> =
             self.open.iter().map(|store| (store.name.clone(), store.view.borrow().clone())).collect();
         let flush = move || {
-            views.iter().try_for_each(|(name, view)| {
-                view.flush().with_context(|| format!("flush the view of {name}"))
+            views.iter().try_for_each(|(name, view)| match view.flush() {
+                Err(error @ ViewError::NoSpace(_)) => {
+                    tracing::warn!(
+                        "The next start goes on from an earlier flush of the view of {name}: {error}"
+                    );
+                    Ok(())
+                }
+                flushed => flushed.with_context(|| format!("flush the view of {name}")),
             })
         };
         spawn_blocking(flush).await.context("flush the views")??;
@@ -318,11 +331,12 @@ impl OpenedParts {
         config: &Config,
         secrets: &Secrets,
         (name, store): (&StoreName, &StoreConfig),
+        disk: &DiskWatch,
         memory: &ViewMemory,
         metrics: &Metrics,
     ) -> anyhow::Result<(Parts, OpenStore)> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-        let log = open_log(config, name, &clock)?;
+        let log = open_log(config, name, &clock, disk.clone())?;
         let longest_ttl = log.longest_ttl(store.max_ttl.duration()).context("read the log")?;
         let log_clock = Arc::new(LogClock::new(Arc::clone(&clock)));
         let own = Arc::clone(&log) as Arc<dyn EventLog>;
@@ -356,7 +370,12 @@ fn checkpoints(config: &Config, store: &StoreName) -> Checkpoints {
     Checkpoints::new(config.data_dir.join("checkpoints").join(store.as_str()), keep)
 }
 
-fn open_log(config: &Config, name: &StoreName, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<EmbeddedLog>> {
+fn open_log(
+    config: &Config,
+    name: &StoreName,
+    clock: &Arc<dyn Clock>,
+    disk: DiskWatch,
+) -> anyhow::Result<Arc<EmbeddedLog>> {
     let LogConfig::Embedded { partitions } = config.log;
     let topic = topic(config, name);
     let dir = config.data_dir.join("log").join(topic.to_string());
@@ -364,8 +383,13 @@ fn open_log(config: &Config, name: &StoreName, clock: &Arc<dyn Clock>) -> anyhow
     let parent = config.data_dir.join("log");
     data_dir::sync(&parent).with_context(|| format!("sync {}", parent.display()))?;
     let incarnation = Incarnation(format!("{:032x}", rand::rng().random::<u128>()).into());
-    let options =
-        EmbeddedOptions { topic, partitions, incarnation_if_new: incarnation, clock: Arc::clone(clock) };
+    let options = EmbeddedOptions {
+        topic,
+        partitions,
+        incarnation_if_new: incarnation,
+        clock: Arc::clone(clock),
+        has_room: Box::new(move || disk.has_room()),
+    };
     Ok(EmbeddedLog::open(&dir, options)?)
 }
 

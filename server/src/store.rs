@@ -188,4 +188,8 @@ impl LocalView for SeenByWriter {
             applied.map_err(|error| FenceFailed(error.to_string().into()))
         })
     }
+
+    fn stands_still(&self) -> Option<Arc<str>> {
+        self.0.fence.stands_still_because()
+    }
 }

@@ -66,7 +66,7 @@ pub(crate) async fn open(
                     .try_for_each(|&old| remove(&generation_dir(dir, old)))
                     .map(|()| view);
             }
-            Err(error @ ViewError::Storage(_)) => return Err(error.into()),
+            Err(error @ (ViewError::Storage(_) | ViewError::NoSpace(_))) => return Err(error.into()),
             Err(error) => {
                 let place = generation_dir(dir, newest);
                 let place = place.display();

@@ -79,15 +79,15 @@ impl Launch {
         self
     }
 
+    /// A directory beside the data, `${DIR}`.
+    pub(crate) fn dir(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// A file in `${DIR}`.
     pub(crate) fn file(self, name: &str, contents: impl AsRef<[u8]>) -> Self {
         fs::write(self.directory.path().join(name), contents).expect("write a file beside the data");
         self
-    }
-
-    /// `${DIR}`.
-    pub(crate) fn dir(&self) -> &Path {
-        self.directory.path()
     }
 
     /// The configuration as a start would read it, for somebody else who reads it.
@@ -219,11 +219,6 @@ impl Node {
         self.launch.directory.path().join("data")
     }
 
-    /// The process as the system numbers it.
-    pub(crate) fn pid(&self) -> u32 {
-        self.process.child.id()
-    }
-
     /// A new connection to the data listener.
     pub(crate) fn connect(&self) -> Connection {
         Connection::open(self.address).expect("connect to the node")
@@ -300,6 +295,16 @@ impl Node {
         }
     }
 
+    /// How many log lines have these words, since the first start.
+    pub(crate) fn logged(&self, words: &str) -> usize {
+        self.log_lines().iter().filter(|line| line.contains(words)).count()
+    }
+
+    /// Whether the process has ended by itself.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.process.has_ended()
+    }
+
     /// Ends the process at once, as a power cut would.
     pub(crate) fn kill9(&mut self) {
         self.process.kill();
@@ -352,6 +357,16 @@ impl Node {
     pub(crate) fn without_wrapper(mut self) -> Self {
         self.launch.wrapper = None;
         self
+    }
+
+    /// The next starts go through this line of shell, which finds program and arguments in `"$@"`.
+    pub(crate) fn through(&mut self, shell: Option<&str>) {
+        self.launch.wrapper = shell.map(str::to_owned);
+    }
+
+    /// The process. With a line of shell that does not fork but ends in `exec`, the program itself.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.child.id()
     }
 
     /// Sends a signal by name, such as `STOP` and `CONT`.

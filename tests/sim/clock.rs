@@ -1,6 +1,12 @@
 //! Clocks of machines that disagree, over one paused time.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use eventlog::Clock;
 use schemas::Timestamp;
@@ -13,21 +19,23 @@ const BEGINNING: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 #[derive(Debug)]
 pub(crate) struct SimClock {
     began: Instant,
-    ahead_ms: i64,
+    ahead_ms: Arc<AtomicI64>,
 }
 
 impl SimClock {
-    /// A machine whose wall clock is `ahead_ms` ahead of true time, which began at `began`.
-    pub(crate) const fn new(began: Instant, ahead_ms: i64) -> Self {
+    /// A machine whose wall clock is `ahead_ms` ahead of true time, which began at `began`. Who changes `ahead_ms` steps
+    /// the clock.
+    pub(crate) const fn new(began: Instant, ahead_ms: Arc<AtomicI64>) -> Self {
         Self { began, ahead_ms }
     }
 }
 
 impl Clock for SimClock {
     fn wall(&self) -> Timestamp {
-        let off = Duration::from_millis(self.ahead_ms.unsigned_abs());
+        let ahead_ms = self.ahead_ms.load(Ordering::Relaxed);
+        let off = Duration::from_millis(ahead_ms.unsigned_abs());
         let now = BEGINNING.saturating_add(self.monotonic());
-        if self.ahead_ms < 0 { now.saturating_sub(off) } else { now.saturating_add(off) }
+        if ahead_ms < 0 { now.saturating_sub(off) } else { now.saturating_add(off) }
     }
 
     fn monotonic(&self) -> Duration {

@@ -1,6 +1,10 @@
 //! A node that can crash: the real store, on the simulation's log, disk, clock and chance.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
 
 use eventlog::{EventLog, LogClock, memory::MemoryLog};
 use futures::future::BoxFuture;
@@ -31,7 +35,7 @@ pub(crate) struct Machine {
     /// What its view's disk holds.
     pub(crate) disk: Disk,
     /// How far its wall clock is ahead of true time.
-    pub(crate) ahead_ms: i64,
+    pub(crate) ahead_ms: Arc<AtomicI64>,
 }
 
 /// What every node of a world shares.
@@ -63,7 +67,8 @@ impl Process {
         let (connection, wire) = Connection::open(&site.broker, &site.chance);
         let early_position = site.defect == Some(Defect::PositionBeforeData);
         let view = Arc::new(CrashingView::recover(&machine.disk, &site.chance, early_position));
-        let clock = Arc::new(LogClock::new(Arc::new(SimClock::new(site.began, machine.ahead_ms))));
+        let clock =
+            Arc::new(LogClock::new(Arc::new(SimClock::new(site.began, Arc::clone(&machine.ahead_ms)))));
         let marks = view.saved().unwrap().marks;
         clock.remember(marks.newest_append, marks.read_now);
         let writer_id = WriterId(site.chance.lock().unwrap().random());

@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     collections::BTreeMap,
     rc::Rc,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
 
@@ -36,6 +36,9 @@ const OPERATIONS: usize = 30;
 
 /// Clocks are this far off at most: more than the spacing of operations, and more than the clamp lets through.
 const AHEAD_MS_MAX: i64 = 8_000;
+
+/// How far a clock that is stepped may be off from then on.
+const STEPPED_MS_MAX: i64 = 26 * 3_600_000;
 
 /// Until when the machines must agree after everybody has stopped.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(120);
@@ -103,11 +106,11 @@ impl World {
         let began = Instant::now();
         let topic = Topic { origin: "eqiad".parse().unwrap(), store: "sessions".parse().unwrap() };
         let partitions = PartitionCount::new(2).unwrap();
-        let clock = Arc::new(SimClock::new(began, 0));
+        let clock = Arc::new(SimClock::new(began, Arc::default()));
         let broker = MemoryLog::new(topic, partitions, Incarnation("simulated".into()), clock);
         let machine = |_| {
             let ahead_ms = chance.lock().unwrap().random_range(-AHEAD_MS_MAX..=AHEAD_MS_MAX);
-            Machine { disk: Arc::new(Mutex::new(empty_disk(&broker))), ahead_ms }
+            Machine { disk: Arc::new(Mutex::new(empty_disk(&broker))), ahead_ms: Arc::new(ahead_ms.into()) }
         };
         let machines = (0..MACHINES).map(machine).collect();
         let site = Site { broker, chance, began, defect };
@@ -135,7 +138,16 @@ impl World {
                 loop {
                     sleep(some_ms(&world.site.chance, 1_500)).await;
                     let n = world.site.chance.lock().unwrap().random_range(0..MACHINES);
+                    // Either while it serves, or while it is down.
+                    let stepped = world.site.chance.lock().unwrap().random_range(0..4);
+                    if stepped == 0 {
+                        world.step_clock(n);
+                        continue;
+                    }
                     world.crash(n);
+                    if stepped == 1 {
+                        world.step_clock(n);
+                    }
                     sleep(some_ms(&world.site.chance, 300)).await;
                     world.start(n);
                 }
@@ -234,7 +246,8 @@ impl World {
 
     /// A view made from nothing but the log.
     async fn rebuild(&self) -> Said {
-        let machine = Machine { disk: Arc::new(Mutex::new(empty_disk(&self.site.broker))), ahead_ms: 0 };
+        let machine =
+            Machine { disk: Arc::new(Mutex::new(empty_disk(&self.site.broker))), ahead_ms: Arc::default() };
         let sound = Site { defect: Some(Defect::NoRepair), ..self.site.clone() };
         let process = Process::start(&sound, &machine);
         process.becomes_ready().await;
@@ -267,6 +280,16 @@ impl World {
         self.note(format!("machine {n} starts"));
         let process = Process::start(&self.site, &self.machines[n]);
         *self.running[n].borrow_mut() = Some(Running { process, crashed: CancellationToken::new() });
+    }
+
+    /// Sets a machine's wall clock wrong, or right again.
+    fn step_clock(&self, n: usize) {
+        let ahead_ms = {
+            let mut chance = self.site.chance.lock().unwrap();
+            if chance.random() { chance.random_range(-STEPPED_MS_MAX..=STEPPED_MS_MAX) } else { 0 }
+        };
+        self.note(format!("the clock of machine {n} is set {ahead_ms} ms ahead"));
+        self.machines[n].ahead_ms.store(ahead_ms, Ordering::Relaxed);
     }
 
     fn crash(&self, n: usize) {

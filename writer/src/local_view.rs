@@ -14,6 +14,11 @@ pub trait LocalView: fmt::Debug + Send + Sync + 'static {
 
     /// Resolves once this node has applied the record at `position` of its own data centre's log.
     fn applied(&self, position: Position, patience: Duration) -> BoxFuture<'_, Result<(), FenceFailed>>;
+
+    /// Why this node applies nothing at the moment, if it does not: what is appended now could not be read here soon.
+    fn stands_still(&self) -> Option<Arc<str>> {
+        None
+    }
 }
 
 /// Nobody knows what is newest. Nothing has been stored.

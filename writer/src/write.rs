@@ -215,6 +215,9 @@ impl Writer {
         event: impl FnOnce(Version) -> Event,
         deadline: Deadline,
     ) -> Result<Stored, WriteError> {
+        if let Some(why) = self.view.stands_still() {
+            return Err(WriteError::Refused(why));
+        }
         let (version, commit) = self.enqueue(key.partition(self.log.partitions()), choice, event)?;
         let enqueued = Instant::now();
         // The append runs to its end whether or not somebody still waits for it.

@@ -231,6 +231,9 @@ impl Session<'_> {
 
     async fn delete(self) -> Result<Response, Problem> {
         session_headers::refuse_all(self.headers).map_err(|error| self.bad_request(&error))?;
+        if !self.app.disk_room.takes_deletes() {
+            return Err(self.problem(Kind::Overloaded).saying("The disk is full; nothing was deleted"));
+        }
         let deadline = Deadline::within(self.app.limits.request_timeout);
         let headers = Headers::from_pairs([("r", self.request_id.as_str().as_bytes())]);
         let headers = headers.expect("a request id is short");

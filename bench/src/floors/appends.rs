@@ -59,6 +59,7 @@ fn open_log(dir: &Path) -> anyhow::Result<Arc<EmbeddedLog>> {
         partitions: PartitionCount::new(PARTITIONS).context("a number of partitions")?,
         incarnation_if_new: Incarnation("bench".into()),
         clock: Arc::new(SystemClock::start()),
+        has_room: Box::new(|| true),
     };
     Ok(EmbeddedLog::open(dir, options)?)
 }

@@ -31,6 +31,7 @@ pub(super) fn run(dir: &Path, load: &Load, out: &mut impl Write) -> anyhow::Resu
         partitions: PartitionCount::new(PARTITIONS).context("a number of partitions")?,
         incarnation_if_new: Incarnation("none".into()),
         clock: Arc::new(SystemClock::start()),
+        has_room: Box::new(|| true),
     };
     let log = EmbeddedLog::open(&log_dir, options)?;
     let scratch =

@@ -14,6 +14,8 @@ pub(super) const PARTITIONS: &[u8] = b"mpartitions";
 pub(super) const INCARNATION: &[u8] = b"mincarnation";
 /// How large the files were after the last cleaning: u64.
 pub(super) const CLEANED: &[u8] = b"mcleaned";
+/// When the log last took records again after its disk was full, by its own stamps: u64, unix ms.
+pub(super) const RECOVERED: &[u8] = b"mrecovered";
 /// The longest life, in ms, that any start allowed its sessions: u64, its maximum for "for ever".
 pub(super) const LONGEST_TTL: &[u8] = b"mlongest_ttl";
 

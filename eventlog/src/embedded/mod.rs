@@ -7,12 +7,17 @@
 //! While one sync runs, the next batch gathers: nobody waits to make a batch larger. A failed sync poisons the log for
 //! good, since the kernel may have dropped the pages ("fsyncgate"): what was in the batch is of unknown outcome, what
 //! waited behind it is refused, nothing is taken any more, and the node has to stop and read the log again.
+//!
+//! A full disk is no such failure. Before every batch the log asks whether there is room, and refuses the batch if not.
+//! Should RocksDB meet the end of the disk all the same, because somebody else was quicker, what was in the batch waits
+//! until RocksDB has recovered: then it is known that it was not stored.
 
 mod cleaner;
 mod keys;
 mod queue;
 mod reader;
 mod record;
+mod stamps;
 mod writer;
 
 use std::{
@@ -32,6 +37,7 @@ pub use self::cleaner::Droppable;
 use self::{
     cleaner::Rule,
     queue::{Pending, Queue},
+    stamps::Stamps,
 };
 use crate::{Batch, Clock, Commit, EnqueueError, EventLog, Frontier, Incarnation, ReadError};
 
@@ -65,8 +71,11 @@ pub struct EmbeddedLog {
     last_look: Mutex<Frontier>,
 }
 
+/// Says whether the disk has room for another batch. Asked by the log's own thread before every batch: it may block for
+/// microseconds, beside a sync that takes milliseconds.
+pub type HasRoom = dyn Fn() -> bool + Send;
+
 /// What a log is opened with.
-#[derive(Debug)]
 pub struct EmbeddedOptions {
     /// Which log.
     pub topic: Topic,
@@ -74,8 +83,22 @@ pub struct EmbeddedOptions {
     pub partitions: PartitionCount,
     /// The id of this log's life, when the directory is new.
     pub incarnation_if_new: Incarnation,
-    /// What stamps the records.
+    /// What stamps the records: its wall clock at the opening, and the monotonic time since.
     pub clock: Arc<dyn Clock>,
+    /// Below which free space the log takes nothing. RocksDB needs some for what it has in memory: 64 MiB are plenty.
+    pub has_room: Box<HasRoom>,
+}
+
+impl fmt::Debug for EmbeddedOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, partitions, incarnation_if_new, clock, has_room: _ } = self;
+        f.debug_struct("EmbeddedOptions")
+            .field("topic", topic)
+            .field("partitions", partitions)
+            .field("incarnation_if_new", incarnation_if_new)
+            .field("clock", clock)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The log cannot be opened.
@@ -118,7 +141,7 @@ impl EmbeddedLog {
         let storage = |source| OpenError::Storage { path: dir.into(), source };
         let rule = Rule::default();
         let db = Arc::new(DB::open(&db_options(&rule), dir).map_err(storage)?);
-        let EmbeddedOptions { topic, partitions, incarnation_if_new, clock } = options;
+        let EmbeddedOptions { topic, partitions, incarnation_if_new, clock, has_room } = options;
 
         let incarnation = identify(&db, dir, partitions, incarnation_if_new)?;
         let stored = partitions.all().map(|partition| Ok((partition, stored_tail(&db, partition)?)));
@@ -128,9 +151,11 @@ impl EmbeddedLog {
         let (tail_sender, tail) = watch::channel(stored);
         let (failure_sender, failure) = watch::channel(None);
         let writer = writer::Writer {
+            topic: topic.clone(),
             db: Arc::clone(&db),
             queue: Arc::clone(&queue),
-            clock,
+            stamps: Stamps::begin(clock),
+            has_room,
             tail: tail_sender,
             failure: failure_sender,
         };

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Condvar, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -67,18 +68,33 @@ impl Queue {
     pub(super) fn take_batch(&self) -> Vec<Pending> {
         let idle = |state: &mut State| state.waiting.is_empty() && state.closed.is_none();
         let mut state = self.changed.wait_while(self.lock(), idle).expect("no holder panics");
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        while batch.len() < BATCH_RECORDS_MAX && bytes < BATCH_BYTES_MAX {
-            let Some(pending) = state.waiting.pop_front() else { break };
-            bytes += weight(&pending.record);
-            batch.push(pending);
-        }
-        state.bytes -= bytes;
-        batch
+        state.next_batch()
+    }
+
+    /// The same, but waits for `at_most` that long, and then has nothing; `None` when the queue is closed, whatever
+    /// waits in it.
+    pub(super) fn take_batch_within(&self, at_most: Duration) -> Option<Vec<Pending>> {
+        let idle = |state: &mut State| state.waiting.is_empty() && state.closed.is_none();
+        let waited = self.changed.wait_timeout_while(self.lock(), at_most, idle);
+        let (mut state, _) = waited.expect("no holder panics");
+        state.closed.is_none().then(|| state.next_batch())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no holder panics")
+    }
+}
+
+impl State {
+    fn next_batch(&mut self) -> Vec<Pending> {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < BATCH_RECORDS_MAX && bytes < BATCH_BYTES_MAX {
+            let Some(pending) = self.waiting.pop_front() else { break };
+            bytes += weight(&pending.record);
+            batch.push(pending);
+        }
+        self.bytes -= bytes;
+        batch
     }
 }
 

@@ -15,6 +15,7 @@ fn options(incarnation: &str, partitions: u32) -> EmbeddedOptions {
         partitions: PartitionCount::new(partitions).unwrap(),
         incarnation_if_new: Incarnation(incarnation.into()),
         clock: Arc::new(ManualClock::at(Timestamp::from_millis(1_000))),
+        has_room: Box::new(|| true),
     }
 }
 
@@ -139,6 +140,25 @@ fn the_longest_life_of_all_starts_is_remembered() {
     assert_eq!(subject.embedded().longest_ttl(None).unwrap(), None);
     conformance::Subject::restart(&mut subject);
     assert_eq!(subject.embedded().longest_ttl(Some(hour)).unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_log_without_room_refuses_and_goes_on_when_there_is_some() {
+    let dir = TempDir::new().unwrap();
+    let room = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let has_room = {
+        let room = Arc::clone(&room);
+        Box::new(move || room.load(std::sync::atomic::Ordering::SeqCst))
+    };
+    let log = EmbeddedLog::open(dir.path(), EmbeddedOptions { has_room, ..options("one", 3) }).unwrap();
+    for _ in 0..3 {
+        let refused = log.enqueue(Partition(0), record()).unwrap().await;
+        assert!(matches!(refused, Err(AppendError::Refused(_))), "{refused:?}");
+    }
+    room.store(true, std::sync::atomic::Ordering::SeqCst);
+    let appended = log.enqueue(Partition(0), record()).unwrap().await.unwrap();
+    assert_eq!(appended.position.offset, Offset(0), "what was refused has no place");
+    assert!(log.failure().borrow().is_none());
 }
 
 #[tokio::test]

@@ -422,3 +422,59 @@ async fn nobody_is_told_of_what_only_the_successor_holds_while_the_one_before_is
     assert_eq!(*next.released.lock().unwrap(), [false, false, false]);
     assert_eq!(serving.view().version(&key(0)).unwrap(), Some(version(9)));
 }
+
+/// A view whose disk is full for as long as it is told.
+#[derive(Debug)]
+struct Full(MemoryView, std::sync::atomic::AtomicBool);
+
+impl View for Full {
+    fn get(&self, key: &KeyId) -> Result<Option<Cell>, ViewError> {
+        self.0.get(key)
+    }
+    fn write(&self, write: &ViewWrite) -> Result<(), ViewError> {
+        if self.1.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(ViewError::NoSpace("No space left on device".into()));
+        }
+        self.0.write(write)
+    }
+    fn saved(&self) -> Result<Saved, ViewError> {
+        self.0.saved()
+    }
+    fn expired(&self, after: Option<KeyId>, gc_now: Timestamp) -> Result<Expired, ViewError> {
+        self.0.expired(after, gc_now)
+    }
+    fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError> {
+        self.0.scan(after, limit)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_view_without_space_stands_still_says_so_and_leaves_nothing_out() {
+    use std::sync::atomic::Ordering::SeqCst;
+
+    let bench = Bench::new();
+    let view = Arc::new(Full(MemoryView::from_contents(bench.view.contents()), true.into()));
+    let serving = Arc::new(Serving::new(Arc::clone(&view) as Arc<dyn View>, cells()));
+    let follower = Follower { serving, ..bench.follower() };
+    let stop = CancellationToken::new();
+    let follower = tokio::spawn(follower.run(stop.clone()));
+    let appended: Vec<_> = (1..=3).map(|of| bench.append(&set(of, of.into(), Until::Never))).collect();
+    let late = bench.fence.wait_for(&topic(), appended[0], SOON).await;
+    assert_eq!(late, Err(crate::FenceError::Late));
+    assert!(bench.fence.stands_still_because().is_some_and(|why| why.contains("no space")));
+    assert_eq!(view.version(&key(1)).unwrap(), None, "and it is read");
+
+    view.1.store(false, SeqCst);
+    for position in appended {
+        bench.applied(position).await;
+    }
+    assert_eq!(bench.fence.stands_still_because(), None);
+    assert!((1..=3).all(|of| view.version(&key(of)).unwrap() == Some(version(of.into()))));
+
+    // An order to stop is heard while it stands still.
+    view.1.store(true, SeqCst);
+    bench.append(&set(4, 4, Until::Never));
+    tokio::time::sleep(SOON).await;
+    stop.cancel();
+    follower.await.unwrap().unwrap();
+}

@@ -375,12 +375,14 @@ fn decode_u64(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }
 
-/// Damage is what the files themselves say; a file that is gone is damage too.
+/// Damage is what the files themselves say; a file that is gone is damage too. For want of space RocksDB stops writing,
+/// keeps what it has in memory, goes on answering reads, and recovers by itself within seconds of there being space.
 fn failure(error: &rocksdb::Error) -> ViewError {
     let says: Arc<str> = error.to_string().into();
     match error.kind() {
         ErrorKind::Corruption | ErrorKind::NotFound | ErrorKind::NotSupported => ViewError::Damaged(says),
         ErrorKind::IOError if says.contains("No such file or directory") => ViewError::Damaged(says),
+        ErrorKind::IOError if says.contains("No space left on device") => ViewError::NoSpace(says),
         _ => ViewError::Storage(says),
     }
 }

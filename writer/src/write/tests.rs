@@ -64,6 +64,7 @@ impl EventLog for Flaky {
 struct Scripted {
     newest: Result<Option<Version>, LookFailed>,
     applies: bool,
+    stands_still: bool,
 }
 
 impl LocalView for Scripted {
@@ -73,6 +74,10 @@ impl LocalView for Scripted {
 
     fn applied(&self, _: Position, _: Duration) -> BoxFuture<'_, Result<(), FenceFailed>> {
         Box::pin(async { if self.applies { Ok(()) } else { Err(FenceFailed("behind".into())) } })
+    }
+
+    fn stands_still(&self) -> Option<Arc<str>> {
+        self.stands_still.then(|| "its disk is full".into())
     }
 }
 
@@ -86,7 +91,7 @@ fn mac() -> MacKey {
 }
 
 fn seen(newest: Option<Version>) -> Scripted {
-    Scripted { newest: Ok(newest), applies: true }
+    Scripted { newest: Ok(newest), applies: true, stands_still: false }
 }
 
 fn key() -> KeyId {
@@ -170,8 +175,16 @@ async fn a_write_is_above_what_was_seen_whatever_the_clock_says() {
 
 #[tokio::test(start_paused = true)]
 async fn without_a_look_nothing_is_stored() {
-    let bench = Bench::new(Scripted { newest: Err(LookFailed("behind".into())), applies: true });
+    let bench = Bench::new(Scripted { newest: Err(LookFailed("behind".into())), ..seen(None) });
     assert!(matches!(bench.put().await, Err(WriteError::CannotLook(_))));
+    assert!(matches!(bench.delete().await, Err(DeleteError::Refused(_))));
+    assert_eq!(bench.messages().await, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_view_stands_still_nothing_is_stored() {
+    let bench = Bench::new(Scripted { stands_still: true, ..seen(None) });
+    assert!(matches!(bench.put().await, Err(WriteError::Refused(_))));
     assert!(matches!(bench.delete().await, Err(DeleteError::Refused(_))));
     assert_eq!(bench.messages().await, []);
 }
@@ -199,7 +212,7 @@ async fn a_log_that_does_not_answer_leaves_the_outcome_unknown() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_durable_but_not_applied_is_said_to_be_stored() {
-    let bench = Bench::new(Scripted { newest: Ok(None), applies: false });
+    let bench = Bench::new(Scripted { applies: false, ..seen(None) });
     assert!(matches!(bench.put().await, Err(WriteError::NotVisible(_))));
     assert!(matches!(bench.delete().await, Err(DeleteError::NotVisible(_))));
 }
