@@ -18,7 +18,7 @@ use super::ports::{self, Ports};
 use super::wait::eventually;
 
 /// From start to the first 200 of `/readyz`.
-const READY_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(120);
 /// From a signal, or a refused start, to the end of the process.
 const EXIT_WITHIN: Duration = Duration::from_secs(30);
 /// From what a test does to the log line that tells of it.
