@@ -9,6 +9,7 @@
 use std::{
     collections::VecDeque,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::{Arc, Mutex},
     task::{Context, Poll},
@@ -151,9 +152,20 @@ impl Scanner {
                 }
                 Self::Head(head) => {
                     let had = head.len();
-                    head.extend_from_slice(bytes);
-                    match parse(head) {
-                        Parsed::Partial if head.len() <= HEAD_BYTES_MAX => return,
+                    // Nearly every head comes in one piece, and is not copied then.
+                    let whole = if had == 0 {
+                        bytes
+                    } else {
+                        head.extend_from_slice(bytes);
+                        &*head
+                    };
+                    match parse(whole) {
+                        Parsed::Partial if whole.len() <= HEAD_BYTES_MAX => {
+                            if had == 0 {
+                                head.extend_from_slice(bytes);
+                            }
+                            return;
+                        }
                         Parsed::Partial | Parsed::Malformed => *self = Self::Lost,
                         Parsed::Head { bytes: head_bytes, body_bytes, seen } => {
                             note(seen);
@@ -185,9 +197,10 @@ enum Parsed {
 }
 
 fn parse(head: &[u8]) -> Parsed {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut request = httparse::Request::new(&mut headers);
-    let bytes = match request.parse(head) {
+    // Not filled in before: that would take longer than the parsing.
+    let mut headers = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut []);
+    let bytes = match request.parse_with_uninit_headers(head, &mut headers) {
         Ok(httparse::Status::Complete(bytes)) => bytes,
         Ok(httparse::Status::Partial) => return Parsed::Partial,
         Err(_) => return Parsed::Malformed,

@@ -1,9 +1,11 @@
 //! What is counted of requests: Kask's two metrics, under Kask's names, labels and buckets.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use http::{Method, StatusCode};
-use prometheus::{GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry};
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry,
+};
 
 use crate::BuildInfo;
 
@@ -14,9 +16,26 @@ pub struct Metrics {
     requests: IntCounterVec,
     /// `http_request_duration_seconds{code, method}`.
     durations: HistogramVec,
+    /// The series that there are from the start: most requests are among them, and need no lookup by text.
+    known: Arc<[Series]>,
     /// `solera_seal_failures_total{store}`: sealed sessions that did not open. Each is a 500 to somebody: the ring lacks
     /// a secret, or something was changed that the record MAC does not cover.
     pub(crate) seal_failures: IntCounterVec,
+}
+
+/// One status of one method.
+#[derive(Debug)]
+struct Series {
+    code: &'static str,
+    method: &'static str,
+    count: IntCounter,
+    duration: Histogram,
+}
+
+impl Series {
+    fn is(&self, code: &str, method: &str) -> bool {
+        self.code == code && self.method == method
+    }
 }
 
 const BUCKETS_S: [f64; 10] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
@@ -55,18 +74,22 @@ impl Metrics {
         registry.register(Box::new(requests.clone()))?;
         registry.register(Box::new(durations.clone()))?;
         register_build(registry, build)?;
-        for (method, codes) in FROM_THE_START {
-            for code in codes {
-                requests.with_label_values(&[code, method]);
-                durations.with_label_values(&[code, method]);
-            }
-        }
+        let series = |code: &'static str, method| {
+            let labels = [code, method];
+            let (count, duration) =
+                (requests.with_label_values(&labels), durations.with_label_values(&labels));
+            Series { code, method, count, duration }
+        };
+        let known = FROM_THE_START
+            .iter()
+            .flat_map(|(method, codes)| codes.iter().map(|code| series(code, *method)))
+            .collect();
         let seal_failures = IntCounterVec::new(
             Opts::new("solera_seal_failures_total", "Sealed sessions that could not be opened."),
             &["store"],
         )?;
         registry.register(Box::new(seal_failures.clone()))?;
-        Ok(Self { requests, durations, seal_failures })
+        Ok(Self { requests, durations, known, seal_failures })
     }
 
     /// A request has begun.
@@ -77,9 +100,15 @@ impl Metrics {
     fn observe(&self, counted: &Counted<'_>) {
         let unanswered = if std::thread::panicking() { PANICKED } else { HUNG_UP };
         let code = counted.answered.as_ref().map_or(unanswered, StatusCode::as_str);
-        let labels = [code, counted.method];
-        self.requests.with_label_values(&labels).inc();
-        self.durations.with_label_values(&labels).observe(counted.began.elapsed().as_secs_f64());
+        let took = counted.began.elapsed().as_secs_f64();
+        if let Some(series) = self.known.iter().find(|series| series.is(code, counted.method)) {
+            series.count.inc();
+            series.duration.observe(took);
+        } else {
+            let labels = [code, counted.method];
+            self.requests.with_label_values(&labels).inc();
+            self.durations.with_label_values(&labels).observe(took);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 
 /// Between two requests. Above the hour after which Envoy lets go of an idle connection by default: whoever sends must
@@ -45,27 +45,47 @@ impl WaitsFor {
 }
 
 /// The clock of what a client sends.
+///
+/// One timer for the life of a connection: it is set again only when it goes off too early, or too late, since a timer
+/// costs more than all else that a request asks of this clock.
 #[derive(Default)]
 pub(crate) struct Patience {
-    reading: Option<(WaitsFor, Pin<Box<Sleep>>)>,
+    /// What is waited for, and since when.
+    waits: Option<(WaitsFor, Instant)>,
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
     /// Bytes have come. What is waited for now may be the same as before: a head that drips in has one time for all of it.
     pub(crate) fn read(&mut self, now: WaitsFor) {
-        if self.reading.as_ref().is_some_and(|(before, _)| *before != now || now == WaitsFor::Request) {
-            self.reading = None;
+        if self.waits.is_some_and(|(before, _)| before != now || now == WaitsFor::Request) {
+            self.waits = None;
         }
     }
 
     /// Nothing has come yet.
     pub(crate) fn poll_read(&mut self, what: WaitsFor, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(at_most) = what.at_most() else { return Poll::Pending };
-        if self.reading.as_ref().is_none_or(|(before, _)| *before != what) {
-            self.reading = Some((what, Box::pin(sleep(at_most))));
+        let since = match self.waits {
+            Some((before, since)) if before == what => since,
+            _ => {
+                let now = Instant::now();
+                self.waits = Some((what, now));
+                now
+            }
+        };
+        let due = since + at_most;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if due < timer.deadline() {
+            timer.as_mut().reset(due);
         }
-        let (_, timer) = self.reading.as_mut().expect("it was set just now");
-        timer.as_mut().poll(context).map(|()| Err(gone("sent nothing")))
+        while timer.as_mut().poll(context).is_ready() {
+            if due <= Instant::now() {
+                return Poll::Ready(Err(gone("sent nothing")));
+            }
+            timer.as_mut().reset(due);
+        }
+        Poll::Pending
     }
 }
 
@@ -146,7 +166,7 @@ fn gone(what: &str) -> io::Error {
 mod tests {
     use std::task::Waker;
 
-    use tokio::time::{Instant, advance};
+    use tokio::time::advance;
 
     use super::*;
 

@@ -24,6 +24,11 @@ impl RequestId {
         Self { bytes, len: text.len() }
     }
 
+    /// The id that the client sent, if it sent a usable one.
+    pub(crate) fn given(&self) -> Option<&str> {
+        Some(self.as_str()).filter(|id| *id != ZERO)
+    }
+
     pub(crate) fn as_str(&self) -> &str {
         std::str::from_utf8(&self.bytes[..self.len]).expect("what is safe is ASCII")
     }
@@ -55,6 +60,7 @@ mod tests {
         for unsafe_id in [&b""[..], b"a b", b"a\"", b"\xff", b"0123456789012345678901234567890123456"] {
             assert_eq!(id(unsafe_id), ZERO);
         }
-        assert_eq!(RequestId::of(&HeaderMap::new()).as_str(), ZERO);
+        let none = RequestId::of(&HeaderMap::new());
+        assert_eq!((none.as_str(), none.given()), (ZERO, None));
     }
 }
