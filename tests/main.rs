@@ -8,6 +8,7 @@
 )]
 
 mod harness;
+mod in_process;
 
 mod allocations;
 mod bench;
