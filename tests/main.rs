@@ -16,6 +16,7 @@ mod chaos;
 mod cli;
 mod durability;
 mod hostile;
+mod instructions;
 mod kask;
 mod rebuild;
 mod secrecy;
