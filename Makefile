@@ -3,13 +3,14 @@
 PORT ?= 8081
 DATA_DIR ?= solera-data
 
-.PHONY: help run test hostile nightly figures dist deps deps-tests fmt
+.PHONY: help run test hostile nightly instructions figures dist deps deps-tests fmt
 
 help:
 	@echo 'make run      builds what is missing and starts Solera on this machine (PORT=8081, DATA_DIR=solera-data)'
 	@echo 'make test     checks everything that CI checks, with the minutes of each step'
 	@echo 'make nightly  kills the program 5,000 times, runs 100,000 seeds of the simulation, fails more disks and clocks'
 	@echo 'make figures  measures the figures of docs/benchmarks.md, about an hour (FIGURES="get post --small" for less)'
+	@echo 'make instructions  counts those of a GET, a POST and an applied event, and compares (RECORD=1 writes them down)'
 	@echo 'make hostile  slow clients and a fuzzer of others against the program, about three minutes'
 	@echo 'make fmt      formats the code'
 	@echo 'make dist     builds a release tarball with checksums and a bill of materials in dist/'
@@ -28,6 +29,9 @@ nightly: deps-tests
 figures: deps
 	@scripts/figures.sh $(FIGURES)
 
+instructions: deps
+	@scripts/instructions.sh $(if $(filter 1,$(RECORD)),--record)
+
 hostile: deps
 	cargo build --profile ci --workspace --locked
 	@scripts/hostile.sh "$${CARGO_TARGET_DIR:-target}/ci/solera"
@@ -42,4 +46,4 @@ deps:
 	@scripts/deps.sh
 
 deps-tests:
-	@scripts/deps.sh tests
+	@scripts/deps.sh strace faketime

@@ -1,14 +1,10 @@
 #!/bin/sh
-# Installs the system packages that a build needs, or says how. With `tests`, those of the tests that make disks and
-# clocks fail, too.
+# Installs the system packages that a build needs, or says how.
+#
+#   scripts/deps.sh [PACKAGE]...     these as well, each with a command of its name
 set -eu
 
-packages='build-essential clang libclang-dev cmake pkg-config libssl-dev zlib1g-dev openssl'
-tools='cc c++ clang cmake pkg-config openssl'
-if [ "${1:-}" = tests ]; then
-    packages="$packages strace faketime util-linux"
-    tools="$tools strace faketime unshare nsenter"
-fi
+packages="build-essential clang libclang-dev cmake pkg-config libssl-dev zlib1g-dev openssl $*"
 
 if ! command -v cargo >/dev/null 2>&1; then
     echo 'cargo is missing: install a Rust toolchain (1.89 or later), for example with rustup, and try again.' >&2
@@ -16,7 +12,7 @@ if ! command -v cargo >/dev/null 2>&1; then
 fi
 
 if ! command -v dpkg-query >/dev/null 2>&1; then
-    for tool in $tools; do
+    for tool in cc c++ clang cmake pkg-config openssl "$@"; do
         if ! command -v "$tool" >/dev/null 2>&1; then
             echo "$tool is missing. On this system, install the equivalents of Debian's: $packages" >&2
             exit 1

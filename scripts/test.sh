@@ -42,6 +42,7 @@ step 'lints' cargo clippy --profile ci --workspace --locked --all-targets -- -D 
 step 'older processors' scripts/processors.sh "$target_dir/ci/solera"
 step 'unit tests' cargo test --profile ci --workspace --locked --lib --bins
 step 'the program, its contract and the simulation' cargo test --profile ci --workspace --locked --test solera
+step 'instruction counts' scripts/instructions.sh
 if [ "${SOLERA_SKIP_MEDIAWIKI:-}" = 1 ]; then
     printf '\n== MediaWiki: LEFT OUT, as SOLERA_SKIP_MEDIAWIKI asks\n'
     summary="$summary        -  MediaWiki (left out)

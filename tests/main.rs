@@ -8,6 +8,7 @@
 )]
 
 mod harness;
+mod in_process;
 
 mod allocations;
 mod bench;
@@ -16,6 +17,7 @@ mod cli;
 mod durability;
 mod faults;
 mod hostile;
+mod instructions;
 mod kask;
 mod rebuild;
 mod secrecy;
