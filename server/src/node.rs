@@ -199,6 +199,7 @@ impl Node {
                 let (parts, open) = open.with_context(|| format!("open the store {name}"))?;
                 let (mac, retention) = (parts.mac.clone(), parts.retention);
                 let (store_node, follower) =
+        memory.cells.register(registry).context("register the metrics of the cells in memory")?;
                     StoreNode::assemble(parts).with_context(|| format!("read the view of {name}"))?;
                 let Reads { serving, clock, fence, .. } = &*store_node.reads;
                 let rule = crate::droppable(Arc::clone(serving), Arc::clone(clock), retention);
