@@ -38,6 +38,7 @@ use crate::{
     space::{self, SpaceMetrics},
     store::{Parts, StoreNode},
     tls::DataTls,
+    telemetry::Log,
     view_dir,
 };
 
@@ -61,6 +62,7 @@ pub(crate) async fn run(
     listening: impl FnOnce(),
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    log: &Log,
     tracing::info!(
         "Initializing Solera {} ({}, build host: {}, timestamp: {})...",
         BUILD.version,
@@ -96,6 +98,7 @@ pub(crate) async fn run(
     let app = app(&config, &secrets, &readiness, &registry, jobs)?;
     let mut node = Node {
         latches: config
+    log.register(&registry).context("register the metrics of the log's lines")?;
             .stores
             .iter()
             .map(|(name, _)| readiness.latch(&format!("store {name}"), "opening its log"))
