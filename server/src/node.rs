@@ -4,7 +4,8 @@ use std::{fs, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow};
 use api::{
-    App, Backend, BodyRoom, DiskRoom, Job, Jobs, Latch, Limits, Readiness, Sealer, Store, Stores, Tls,
+    AnswerRoom, App, Backend, BodyRoom, DiskRoom, Job, Jobs, Latch, Limits, Readiness, Sealer, Store, Stores,
+    Tls,
 };
 use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
@@ -47,6 +48,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The part of `memory_mb` that the bodies of writes may take together: one in this many.
 const BODIES_PART: usize = 4;
+
+/// The part of `memory_mb` that large answers may take, on top of it, until their clients have taken them.
+const ANSWERS_PART: usize = 4;
 
 /// The specification that is served when the configuration names none.
 const BUILT_IN_OPENAPI: &str = include_str!("../../api/openapi.yaml");
@@ -468,6 +472,7 @@ fn app(
         body_room: BodyRoom::of(config.memory_mb as usize * 1024 * 1024 / BODIES_PART),
         jobs,
         salt: || rand::rng().random(),
+        answer_room: AnswerRoom::of(config.memory_mb as usize * 1024 * 1024 / ANSWERS_PART),
         openapi: openapi(config).into(),
     })
 }
