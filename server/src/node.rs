@@ -38,8 +38,8 @@ use crate::{
     secrets::{self, Secrets},
     space::{self, SpaceMetrics},
     store::{Parts, StoreNode},
-    tls::DataTls,
     telemetry::Log,
+    tls::DataTls,
     view_dir,
 };
 
@@ -62,11 +62,11 @@ const BUILT_IN_OPENAPI: &str = include_str!("../../api/openapi.yaml");
 /// When it cannot start, or did not stop by itself.
 pub(crate) async fn run(
     config: Config,
+    log: &Log,
     tls: Option<Arc<DataTls>>,
     listening: impl FnOnce(),
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    log: &Log,
     tracing::info!(
         "Initializing Solera {} ({}, build host: {}, timestamp: {})...",
         BUILD.version,
@@ -98,11 +98,11 @@ pub(crate) async fn run(
     }
     let readiness = Arc::new(Readiness::default());
     let registry = Registry::new();
+    log.register(&registry).context("register the metrics of the log's lines")?;
     let (jobs, orders) = Jobs::new();
     let app = app(&config, &secrets, &readiness, &registry, jobs)?;
     let mut node = Node {
         latches: config
-    log.register(&registry).context("register the metrics of the log's lines")?;
             .stores
             .iter()
             .map(|(name, _)| readiness.latch(&format!("store {name}"), "opening its log"))
@@ -199,6 +199,7 @@ impl Node {
         self.work.spawn(disk::watch(dir, room, disk, stop_watching));
         let space = SpaceMetrics::register(registry).context("register the metrics of space")?;
         let memory = ViewMemory::of(config.memory_mb as usize * 1024 * 1024);
+        memory.cells.register(registry).context("register the metrics of the cells in memory")?;
         let opening = async {
             let mut workplaces = Vec::new();
             for ((name, store), latch) in config.stores.iter().zip(std::mem::take(&mut self.latches)) {
@@ -206,7 +207,6 @@ impl Node {
                 let (parts, open) = open.with_context(|| format!("open the store {name}"))?;
                 let (mac, retention) = (parts.mac.clone(), parts.retention);
                 let (store_node, follower) =
-        memory.cells.register(registry).context("register the metrics of the cells in memory")?;
                     StoreNode::assemble(parts).with_context(|| format!("read the view of {name}"))?;
                 let Reads { serving, clock, fence, .. } = &*store_node.reads;
                 let rule = crate::droppable(Arc::clone(serving), Arc::clone(clock), retention);
@@ -457,10 +457,12 @@ fn app(
     registry
         .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
         .context("register the process's metrics")?;
+    let metrics = api::Metrics::register(registry, &BUILD).context("register the metrics of requests")?;
+    config.stores.iter().for_each(|(name, _)| metrics.expect(name));
     Ok(App {
         stores: Arc::new(stores),
         readiness: Arc::clone(readiness),
-        metrics: api::Metrics::register(registry, &BUILD).context("register the metrics of requests")?,
+        metrics,
         registry: registry.clone(),
         build: BUILD,
         limits: Limits {
@@ -470,9 +472,9 @@ fn app(
         },
         disk_room: DiskRoom::default(),
         body_room: BodyRoom::of(config.memory_mb as usize * 1024 * 1024 / BODIES_PART),
+        answer_room: AnswerRoom::of(config.memory_mb as usize * 1024 * 1024 / ANSWERS_PART),
         jobs,
         salt: || rand::rng().random(),
-        answer_room: AnswerRoom::of(config.memory_mb as usize * 1024 * 1024 / ANSWERS_PART),
         openapi: openapi(config).into(),
     })
 }
