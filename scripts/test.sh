@@ -2,6 +2,7 @@
 # Everything that CI checks, in one run, with the minutes of each step. Stops at the first step that fails.
 #
 #   SOLERA_SKIP_MEDIAWIKI=1   leaves out the check against a real MediaWiki, which needs Debian's packages
+#   SOLERA_SKIP_PROMTOOL=1    leaves out promtool, which needs Debian's package of Prometheus, unpacked and not installed
 #   SOLERA_SKIP_HOSTILE=1     leaves out slowhttptest and schemathesis, which need Debian's packages and PyPI
 #   SOLERA_FAULTS=none        leaves out the tests that make disks and clocks fail, which take root
 set -eu
@@ -56,6 +57,13 @@ if [ "${SOLERA_SKIP_HOSTILE:-}" = 1 ]; then
 "
 else
     step 'slow and malformed clients' scripts/hostile.sh "$target_dir/ci/solera"
+fi
+if [ "${SOLERA_SKIP_PROMTOOL:-}" = 1 ]; then
+    printf '\n== metrics by promtool: LEFT OUT, as SOLERA_SKIP_PROMTOOL asks\n'
+    summary="$summary        -  metrics by promtool (left out)
+"
+else
+    step 'metrics by promtool' scripts/promtool.sh
 fi
 step 'documentation' env RUSTDOCFLAGS='-D warnings' cargo doc --profile ci --workspace --locked --no-deps --quiet
 step 'C++ compiled once' cpp_is_compiled_once

@@ -7,7 +7,9 @@
 
 use std::{path::Path, sync::Arc};
 
-use api::{App, Backend, BodyRoom, DiskRoom, Jobs, Limits, Readiness, RingSecret, Sealer, Secret, Stores};
+use api::{
+    AnswerRoom, App, Backend, BodyRoom, DiskRoom, Jobs, Limits, Readiness, RingSecret, Sealer, Secret, Stores,
+};
 use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
     embedded::{EmbeddedLog, EmbeddedOptions},
@@ -185,6 +187,7 @@ fn app(store: &StoreNode, registry: &Registry) -> App {
             read_patience: std::time::Duration::from_secs(5),
         },
         body_room: BodyRoom::of(16 << 20),
+        answer_room: AnswerRoom::of(16 << 20),
         disk_room: DiskRoom::default(),
         jobs: Jobs::new().0,
         salt: || rand::random(),

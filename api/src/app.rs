@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{BodyRoom, DiskRoom, Jobs, Metrics, Readiness, Stores};
+use crate::{AnswerRoom, BodyRoom, DiskRoom, Jobs, Metrics, Readiness, Stores};
 
 /// Everything that a handler may use. Cheap to clone; no globals.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct App {
     pub limits: Limits,
     /// Memory for the bodies of writes.
     pub body_room: BodyRoom,
+    /// Memory for large answers.
+    pub answer_room: AnswerRoom,
     /// Whether the disk has room for writes.
     pub disk_room: DiskRoom,
     /// Work that operators order.

@@ -8,6 +8,7 @@
 //! - `target`, `conditions`, `session_headers`: parse or reject, once, in pure functions;
 //! - [`Problem`]: the one map from errors to answers.
 
+mod answer_room;
 mod app;
 mod body;
 mod conditions;
@@ -29,6 +30,7 @@ mod tls;
 
 pub mod admin;
 
+pub use answer_room::AnswerRoom;
 pub use app::{App, BuildInfo, Limits};
 pub use body::BodyRoom;
 pub use jobs::{Busy, Ended, Job, JobState, JobStatus, Jobs, Task};

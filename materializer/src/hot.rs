@@ -12,13 +12,14 @@ use std::{
     },
 };
 
+use prometheus::Registry;
 use quick_cache::{
-    Weighter,
-    sync::{Cache, GuardResult},
+    DefaultHashBuilder, Lifecycle, Weighter,
+    sync::{Cache, DefaultLifecycle, GuardResult},
 };
 use schemas::KeyId;
 
-use crate::{Cell, State, ViewError};
+use crate::{Cell, CellCacheMetrics, State, ViewError};
 
 /// What a cell takes beside its contents: the entry, the cell, its headers.
 const CELL_BYTES: usize = 384;
@@ -29,8 +30,9 @@ const TYPICAL_BYTES: usize = 2048 + CELL_BYTES;
 /// Memory for cells that all views of a process share.
 #[derive(Clone)]
 pub struct CellCache {
-    cells: Arc<Cache<Place, Arc<Cell>, Weight>>,
+    cells: Arc<Cache<Place, Arc<Cell>, Weight, DefaultHashBuilder, Evicting>>,
     views: Arc<AtomicU64>,
+    counted: CellCacheMetrics,
 }
 
 /// The cells of one view in it.
@@ -59,11 +61,43 @@ impl Weighter<Place, Arc<Cell>> for Weight {
     }
 }
 
+/// Counts what has to make room, and drops it once no lock is held.
+#[derive(Clone)]
+struct Evicting {
+    counted: CellCacheMetrics,
+    dropping: DefaultLifecycle<Place, Arc<Cell>>,
+}
+
+impl Lifecycle<Place, Arc<Cell>> for Evicting {
+    type RequestState = <DefaultLifecycle<Place, Arc<Cell>> as Lifecycle<Place, Arc<Cell>>>::RequestState;
+
+    // Not at `on_evict`, which is told of what was replaced too.
+    fn before_evict(&self, _: &mut Self::RequestState, _: &Place, _: &mut Arc<Cell>) {
+        self.counted.evictions.inc();
+    }
+
+    fn on_evict(&self, state: &mut Self::RequestState, place: Place, cell: Arc<Cell>) {
+        self.dropping.on_evict(state, place, cell);
+    }
+}
+
 impl CellCache {
     /// Room for this many bytes.
     pub fn of(bytes: usize) -> Self {
-        let cells = Cache::with_weighter((bytes / TYPICAL_BYTES).max(16), bytes as u64, Weight);
-        Self { cells: Arc::new(cells), views: Arc::default() }
+        let counted = CellCacheMetrics::default();
+        let evicting = Evicting { counted: counted.clone(), dropping: DefaultLifecycle::default() };
+        let cells_guess = (bytes / TYPICAL_BYTES).max(16);
+        let cells = Cache::with(cells_guess, bytes as u64, Weight, DefaultHashBuilder::default(), evicting);
+        Self { cells: Arc::new(cells), views: Arc::default(), counted }
+    }
+
+    /// Registers what is counted of it.
+    ///
+    /// # Errors
+    /// When it is registered already.
+    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let cells = Arc::clone(&self.cells);
+        self.counted.register(registry, move || cells.weight())
     }
 
     /// For a view that has none yet.
@@ -83,10 +117,14 @@ impl HotCells {
         read: impl FnOnce() -> Result<Option<Cell>, ViewError>,
     ) -> Result<Option<Arc<Cell>>, ViewError> {
         let vacant = match self.cache.cells.get_value_or_guard(&self.place(key), None) {
-            GuardResult::Value(cell) => return Ok(Some(cell)),
+            GuardResult::Value(cell) => {
+                self.cache.counted.hits.inc();
+                return Ok(Some(cell));
+            }
             GuardResult::Guard(vacant) => vacant,
             GuardResult::Timeout => unreachable!("it waits for as long as it takes"),
         };
+        self.cache.counted.misses.inc();
         // IMPORTANT: after the place was taken. A put that comes between the two takes it away, and what was read here
         // may be older than that.
         let cell = read()?.map(Arc::new);
@@ -125,6 +163,7 @@ impl fmt::Debug for HotCells {
 
 #[cfg(test)]
 mod tests {
+    use prometheus::TextEncoder;
     use schemas::{Headers, Hlc, Until, Version, WriterId};
 
     use super::*;
@@ -191,5 +230,33 @@ mod tests {
             other.put(KeyId::from_bytes([n; 16]), cell(2));
         }
         assert!(cache.cells.weight() <= 64 * CELL_BYTES as u64);
+    }
+
+    #[test]
+    fn hits_misses_bytes_and_what_made_room_are_counted() {
+        let (cache, registry) = (CellCache::of(64 * CELL_BYTES), Registry::new());
+        cache.register(&registry).unwrap();
+        let hot = cache.of_view();
+        let all = || {
+            let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+            ["bytes", "hits_total", "misses_total", "evictions_total"].map(|name| {
+                let name = format!("solera_cell_cache_{name} ");
+                let value = text.lines().find_map(|line| line.strip_prefix(&name)).unwrap();
+                value.parse::<usize>().unwrap()
+            })
+        };
+        assert_eq!(all(), [0, 0, 0, 0]);
+        hot.get(&KEY, || Ok(None)).unwrap();
+        hot.get(&KEY, || Ok(Some(cell(1)))).unwrap();
+        hot.get(&KEY, never).unwrap();
+        hot.put(KEY, cell(2));
+        assert_eq!(all(), [CELL_BYTES, 1, 2, 0], "what is replaced makes no room");
+        for n in 0..=255 {
+            hot.put(KeyId::from_bytes([n; 16]), cell(3));
+        }
+        let [bytes, hits, misses, evictions] = all();
+        assert_eq!((hits, misses), (1, 2));
+        assert_eq!(bytes / CELL_BYTES + evictions, 256, "what is not here any more was counted");
+        assert!(0 < evictions && bytes <= 64 * CELL_BYTES);
     }
 }

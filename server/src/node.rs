@@ -4,7 +4,8 @@ use std::{fs, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow};
 use api::{
-    App, Backend, BodyRoom, DiskRoom, Job, Jobs, Latch, Limits, Readiness, Sealer, Store, Stores, Tls,
+    AnswerRoom, App, Backend, BodyRoom, DiskRoom, Job, Jobs, Latch, Limits, Readiness, Sealer, Store, Stores,
+    Tls,
 };
 use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
@@ -38,6 +39,7 @@ use crate::{
     secrets::{self, Secrets},
     space::{self, SpaceMetrics},
     store::{Parts, StoreNode},
+    telemetry::Log,
     tls::DataTls,
     view_dir,
 };
@@ -47,6 +49,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The part of `memory_mb` that the bodies of writes may take together: one in this many.
 const BODIES_PART: usize = 4;
+
+/// The part of `memory_mb` that large answers may take, on top of it, until their clients have taken them.
+const ANSWERS_PART: usize = 4;
 
 /// The specification that is served when the configuration names none.
 const BUILT_IN_OPENAPI: &str = include_str!("../../api/openapi.yaml");
@@ -58,6 +63,7 @@ const BUILT_IN_OPENAPI: &str = include_str!("../../api/openapi.yaml");
 /// When it cannot start, or did not stop by itself.
 pub(crate) async fn run(
     config: Config,
+    log: &Log,
     tls: Option<Arc<DataTls>>,
     listening: impl FnOnce(),
     stop: CancellationToken,
@@ -93,6 +99,7 @@ pub(crate) async fn run(
     }
     let readiness = Arc::new(Readiness::default());
     let registry = Registry::new();
+    log.register(&registry).context("register the metrics of the log's lines")?;
     let (jobs, orders) = Jobs::new();
     let app = app(&config, &secrets, &readiness, &registry, jobs)?;
     let mut node = Node {
@@ -193,6 +200,7 @@ impl Node {
         let space = SpaceMetrics::register(registry).context("register the metrics of space")?;
         let clocks = ClockMetrics::register(registry).context("register the metrics of clocks")?;
         let memory = ViewMemory::of(config.memory_mb as usize * 1024 * 1024);
+        memory.cells.register(registry).context("register the metrics of the cells in memory")?;
         let opening = async {
             let mut workplaces = Vec::new();
             for ((name, store), latch) in config.stores.iter().zip(std::mem::take(&mut self.latches)) {
@@ -473,10 +481,12 @@ fn app(
     registry
         .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
         .context("register the process's metrics")?;
+    let metrics = api::Metrics::register(registry, &BUILD).context("register the metrics of requests")?;
+    config.stores.iter().for_each(|(name, _)| metrics.expect(name));
     Ok(App {
         stores: Arc::new(stores),
         readiness: Arc::clone(readiness),
-        metrics: api::Metrics::register(registry, &BUILD).context("register the metrics of requests")?,
+        metrics,
         registry: registry.clone(),
         build: BUILD,
         limits: Limits {
@@ -486,6 +496,7 @@ fn app(
         },
         disk_room: DiskRoom::default(),
         body_room: BodyRoom::of(config.memory_mb as usize * 1024 * 1024 / BODIES_PART),
+        answer_room: AnswerRoom::of(config.memory_mb as usize * 1024 * 1024 / ANSWERS_PART),
         jobs,
         salt: || rand::rng().random(),
         openapi: openapi(config).into(),

@@ -1,15 +1,25 @@
 //! Log lines: one JSON object per line on standard output, in Kask's form, or text for people.
+//!
+//! Of a storm of lines from one place in the code only the first are written, and then how many more there were. Lines at
+//! DEBUG and TRACE are all written: whoever asks for them wants to see every request. FATAL is said once.
+
+mod repeats;
 
 use std::{
+    convert::Infallible,
     fmt::{self, Write as _},
     io::{self, Write as _},
     panic::{self, PanicHookInfo},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
+    time::{Duration, Instant},
 };
 
 use jiff::Zoned;
+use prometheus::{IntCounterVec, Opts, Registry as Counters};
 use tracing::{
-    Event, Subscriber,
+    Event, Level, Subscriber,
+    callsite::Identifier,
     field::{Field, Visit},
 };
 use tracing_subscriber::{
@@ -20,7 +30,11 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
+use self::repeats::{LeftOut, Repeats, WINDOW};
 use crate::config::{LogFormat, LogLevel, Telemetry};
+
+/// How often windows are looked at whose end nobody has noticed yet.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The log while the program runs.
 #[derive(Clone, Debug)]
@@ -37,7 +51,29 @@ impl Log {
 
     /// The last line of a program that failed, at a level that `tracing` does not have and no filter drops.
     pub(crate) fn fatal(&self, message: &str) {
-        self.lines.write(&Said { message: message.to_owned(), request_id: None }, "FATAL");
+        self.finish();
+        self.lines.form.write(&Said { message: message.to_owned(), request_id: None }, "FATAL");
+    }
+
+    /// Says what was left out so far, at the end of a program. Nothing is left out from now on.
+    pub(crate) fn finish(&self) {
+        self.lines.finish();
+    }
+
+    /// Says how many lines were left out when their window ends, also if nothing more comes. For as long as it is polled.
+    pub(crate) async fn count_repeats(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            self.lines.close_windows(Instant::now());
+        }
+    }
+
+    /// Registers `solera_log_lines_suppressed_total{level}`: lines that were left out of a storm.
+    ///
+    /// # Errors
+    /// When it is registered already.
+    pub(crate) fn register(&self, counters: &Counters) -> Result<(), prometheus::Error> {
+        counters.register(Box::new(self.lines.suppressed.clone()))
     }
 }
 
@@ -46,7 +82,8 @@ impl Log {
 /// # Errors
 /// When it was started already.
 pub(crate) fn start(telemetry: &Telemetry) -> anyhow::Result<Log> {
-    let lines = Lines { appname: telemetry.service_name.clone(), format: telemetry.log_format };
+    let form = Form { appname: telemetry.service_name.clone(), format: telemetry.log_format };
+    let lines = Lines::new(form)?;
     let (filter, level) = reload::Layer::new(level_filter(telemetry.log_level));
     tracing_subscriber::registry().with(lines.clone().with_filter(filter)).try_init()?;
     panic::set_hook(Box::new(log_panic));
@@ -72,13 +109,82 @@ const fn level_filter(level: LogLevel) -> LevelFilter {
     }
 }
 
+/// Every line, on its way out.
 #[derive(Clone, Debug)]
 struct Lines {
+    form: Form,
+    /// Held while a line is written, so that lines of one place come out in order. `None` once the program ends.
+    repeats: Arc<Mutex<Option<Repeats<Place, Said>>>>,
+    suppressed: IntCounterVec,
+}
+
+/// Where in the code a line comes from, and at which level.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Place {
+    level: Level,
+    site: Identifier,
+}
+
+impl Lines {
+    fn new(form: Form) -> Result<Self, prometheus::Error> {
+        let help = "Log lines that were left out because many came from the same place in the code.";
+        let suppressed =
+            IntCounterVec::new(Opts::new("solera_log_lines_suppressed_total", help), &["level"])?;
+        for level in [Level::ERROR, Level::WARN, Level::INFO] {
+            suppressed.with_label_values(&[level_name(level)]);
+        }
+        Ok(Self { form, repeats: Arc::new(Mutex::new(Some(Repeats::default()))), suppressed })
+    }
+
+    fn say(&self, place: Place, said: Said, now: Instant) {
+        let level = place.level;
+        if Level::INFO < level {
+            return self.form.write(&said, level_name(level));
+        }
+        let mut repeats = self.lock();
+        let Some(windows) = &mut *repeats else { return self.form.write(&said, level_name(level)) };
+        let written = windows.take(place, said, now);
+        if let Some(before) = written.before {
+            self.form.write(&Said::left_out(before), level_name(level));
+        }
+        match written.line {
+            Some(said) => self.form.write(&said, level_name(level)),
+            None => self.suppressed.with_label_values(&[level_name(level)]).inc(),
+        }
+    }
+
+    fn close_windows(&self, now: Instant) {
+        let mut repeats = self.lock();
+        let ended = repeats.as_mut().map(|windows| windows.ended(now)).unwrap_or_default();
+        self.write_left_out(ended);
+    }
+
+    fn finish(&self) {
+        let mut repeats = self.lock();
+        let all = repeats.take().map(|mut windows| windows.all()).unwrap_or_default();
+        self.write_left_out(all);
+    }
+
+    fn write_left_out(&self, left_out: Vec<(Place, LeftOut<Said>)>) {
+        for (place, left_out) in left_out {
+            self.form.write(&Said::left_out(left_out), level_name(place.level));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Repeats<Place, Said>>> {
+        // Whatever panicked, the log goes on.
+        self.repeats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a line looks like.
+#[derive(Clone, Debug)]
+struct Form {
     appname: String,
     format: LogFormat,
 }
 
-impl Lines {
+impl Form {
     fn write(&self, said: &Said, level: &str) {
         let time = rfc3339(&Zoned::now());
         let line = match self.format {
@@ -93,16 +199,27 @@ impl Lines {
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut said = Said::default();
+        // IMPORTANT: before any lock is taken. What is formatted here may panic, and a panic is logged.
         event.record(&mut said);
-        self.write(&said, level_name(*event.metadata().level()));
+        let place = Place { level: *event.metadata().level(), site: event.metadata().callsite() };
+        self.say(place, said, Instant::now());
     }
 }
 
 /// What a log line says.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Said {
     message: String,
     request_id: Option<String>,
+}
+
+impl Said {
+    /// At the end of a window, with the last line that was left out: it and its request id can be looked for elsewhere.
+    fn left_out(LeftOut { lines, last }: LeftOut<Self>) -> Self {
+        let seconds = WINDOW.as_secs();
+        let message = format!("… and {lines} more like this within {seconds} s, the last: {}", last.message);
+        Self { message, request_id: last.request_id }
+    }
 }
 
 impl Visit for Said {
@@ -164,13 +281,13 @@ fn rfc3339(now: &Zoned) -> String {
     format!("{}{zone}", now.strftime("%Y-%m-%dT%H:%M:%S"))
 }
 
-const fn level_name(level: tracing::Level) -> &'static str {
+const fn level_name(level: Level) -> &'static str {
     match level {
-        tracing::Level::TRACE => "TRACE",
-        tracing::Level::DEBUG => "DEBUG",
-        tracing::Level::INFO => "INFO",
-        tracing::Level::WARN => "WARNING",
-        tracing::Level::ERROR => "ERROR",
+        Level::TRACE => "TRACE",
+        Level::DEBUG => "DEBUG",
+        Level::INFO => "INFO",
+        Level::WARN => "WARNING",
+        Level::ERROR => "ERROR",
     }
 }
 

@@ -181,6 +181,10 @@ impl Session<'_> {
             return Ok(not_modified(etag));
         }
         let (expires_at, contents) = self.open(&cell)?;
+        let contents = self.app.answer_room.hold(contents).ok_or_else(|| {
+            self.problem(Kind::Overloaded)
+                .saying("Too many large answers wait for their clients to take them")
+        })?;
         Ok(found(etag, expires_at, contents))
     }
 

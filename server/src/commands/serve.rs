@@ -67,15 +67,19 @@ fn run(config: Config, log: &Log, at_hang_up: AtHangUp, listening: impl FnOnce()
     let stop = CancellationToken::new();
     let outcome = runtime.block_on(async {
         let tls = config.listener.tls.as_ref().map(DataTls::load).transpose()?.map(Arc::new);
-        obey_signals(at_hang_up, tls.clone(), stop.clone())?;
-        node::run(config, tls, listening, stop).await
+        obey_signals(at_hang_up, log.clone(), tls.clone(), stop.clone())?;
+        tokio::select! {
+            ended = node::run(config, log, tls, listening, stop) => ended,
+            never = log.count_repeats() => match never {},
+        }
     });
-    outcome.inspect_err(|error| log.fatal(&format!("{error:#}")))
+    outcome.inspect(|()| log.finish()).inspect_err(|error| log.fatal(&format!("{error:#}")))
 }
 
 /// The first SIGTERM or SIGINT stops in order, the second at once.
 fn obey_signals(
     at_hang_up: AtHangUp,
+    log: Log,
     tls: Option<Arc<DataTls>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -96,6 +100,7 @@ fn obey_signals(
             asked += 1;
             if asked == 2 {
                 tracing::warn!("Stopping at once, as asked a second time");
+                log.finish();
                 std::process::exit(130);
             }
             tracing::info!("Stopping: finishing what runs");
