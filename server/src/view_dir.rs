@@ -57,6 +57,7 @@ pub(crate) async fn open(
     }
     let generations = numbered(dir).with_context(|| format!("list {}", dir.display()))?;
     let newest = generations.last().copied();
+    let mut was_damaged = false;
     if let Some(newest) = newest {
         match open_generation(dir, newest, memory, clock, logs).await? {
             Ok(view) => {
@@ -72,13 +73,14 @@ pub(crate) async fn open(
                 let place = place.display();
                 tracing::warn!("The view in {place} is of no use and is made again from the log: {error}");
                 if matches!(error, ViewError::Damaged(_)) {
+                    was_damaged = true;
                     move_aside(dir, newest)?;
                 }
             }
         }
     }
     let next = newest.map_or(1, |newest| newest + 1);
-    let view = match from_checkpoint(dir, next, memory, clock, logs, checkpoints).await? {
+    let view = match from_checkpoint(dir, next, memory, clock, logs, (checkpoints, was_damaged)).await? {
         Some(view) => view,
         None => open_generation(dir, next, memory, clock, logs).await??,
     };
@@ -88,14 +90,15 @@ pub(crate) async fn open(
     Ok(view)
 }
 
-/// The generation `next`, from the newest checkpoint that is of use.
+/// The generation `next`, from the newest checkpoint that is of use. After damage they are read from end to end before
+/// they are believed.
 async fn from_checkpoint(
     dir: &Path,
     next: u64,
     memory: &ViewMemory,
     clock: &Arc<LogClock>,
     logs: &[Arc<dyn EventLog>],
-    checkpoints: &Checkpoints,
+    (checkpoints, was_damaged): (&Checkpoints, bool),
 ) -> anyhow::Result<Option<SessionView>> {
     for checkpoint in checkpoints.newest_first()? {
         let (restoring, place) = (dir.join(RESTORING), generation_dir(dir, next));
@@ -103,9 +106,10 @@ async fn from_checkpoint(
             .with_context(|| format!("copy {} to {}", checkpoint.display(), restoring.display()))?;
         fs::rename(&restoring, &place).with_context(|| format!("name the view {}", place.display()))?;
         let opened = open_generation(dir, next, memory, clock, logs).await?;
-        // It shares files with the view that is gone, perhaps because they are damaged: a block is checked when it is
-        // read.
-        match opened.and_then(|view| view.check().map(|()| view)) {
+        // It shares files with the view that was damaged, and a block is checked when it is read.
+        let checked =
+            opened.and_then(|view| if was_damaged { view.check().map(|()| view) } else { Ok(view) });
+        match checked {
             Ok(view) => {
                 tracing::info!("The view starts from the checkpoint {}", checkpoint.display());
                 return Ok(Some(view));
