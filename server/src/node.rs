@@ -224,7 +224,6 @@ impl Node {
                     mac,
                     clock: Arc::clone(clock),
                     memory: memory.clone(),
-                    cleaning: Arc::default(),
                 };
                 let (of, room) = (open.log.topic().to_string(), app.disk_room.clone());
                 let (topic, clock) = (open.log.topic().clone(), Arc::clone(clock));
@@ -235,8 +234,7 @@ impl Node {
                 self.work.spawn(watch_log(Arc::clone(&open.log)));
                 self.work.spawn(watch_view(open.view.subscribe(), self.stop_working.clone()));
                 let (log, view) = (Arc::clone(&open.log), open.view.subscribe());
-                let cleaning = Arc::clone(&workplace.cleaning);
-                self.work.spawn(space::keep(log, view, cleaning, space.clone(), self.stop_working.clone()));
+                self.work.spawn(space::keep(log, view, space.clone(), self.stop_working.clone()));
                 self.open.push(open);
                 self.bring_up(store_node, name, app, latch).await?;
                 if let Some(config) = config.checkpoints {

@@ -10,7 +10,7 @@ use materializer::{Serving, sessions::SessionView};
 use prometheus::{IntGaugeVec, Opts, Registry};
 use schemas::{Control, Message, Record, Timestamp, Until, caps::HEARTBEAT_RETENTION};
 use tokio::{
-    sync::{Mutex, watch},
+    sync::watch,
     task::spawn_blocking,
     time::{MissedTickBehavior, interval},
 };
@@ -75,11 +75,10 @@ fn has_passed(retain_until: Until, gc_now: Timestamp, retention: Retention) -> b
     }
 }
 
-/// Looks at the space of a store until `stop`, and cleans its log, unless somebody holds `cleaning`.
+/// Looks at the space of a store until `stop`, and cleans its log.
 pub(crate) async fn keep(
     log: Arc<EmbeddedLog>,
     view: watch::Receiver<Arc<SessionView>>,
-    cleaning: Arc<Mutex<()>>,
     metrics: SpaceMetrics,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -87,8 +86,7 @@ pub(crate) async fn keep(
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(look.tick()).await.is_some() {
         let (log, view, metrics) = (Arc::clone(&log), view.borrow().clone(), metrics.clone());
-        let may_clean = Arc::clone(&cleaning).try_lock_owned().ok();
-        let looked = spawn_blocking(move || look_once(&log, &view, &metrics, may_clean.as_deref()));
+        let looked = spawn_blocking(move || look_once(&log, &view, &metrics));
         match stop.run_until_cancelled(looked).await {
             Some(looked) => looked?,
             None => break,
@@ -97,12 +95,11 @@ pub(crate) async fn keep(
     Ok(())
 }
 
-/// `may_clean`: nobody needs what the log may drop.
-fn look_once(log: &EmbeddedLog, view: &SessionView, metrics: &SpaceMetrics, may_clean: Option<&()>) {
+fn look_once(log: &EmbeddedLog, view: &SessionView, metrics: &SpaceMetrics) {
     use eventlog::EventLog;
 
     let topic = log.topic();
-    match may_clean.map_or(Ok(None), |()| log.clean_if_due()) {
+    match log.clean_if_due() {
         Ok(None) => {}
         Ok(Some((before, after))) => tracing::info!("Cleaned {topic}: {before} bytes before, {after} after"),
         // Whoever writes to it finds out what that means.

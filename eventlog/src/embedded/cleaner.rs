@@ -8,7 +8,10 @@
 
 use std::{
     ffi::CStr,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -33,18 +36,38 @@ const GROWTH_BYTES: u64 = 64 * 1024 * 1024;
 /// While it is quiet: how much it may have grown, beside a tenth of what the last cleaning left.
 const QUIET_GROWTH_BYTES: u64 = 8 * 1024 * 1024;
 
-/// The rule, once there is one. Until then everything is kept.
+/// The rule, once there is one. Until then everything is kept, and for as long as somebody needs everything.
 #[derive(Clone, Default)]
-pub(super) struct Rule(Arc<OnceLock<Box<Droppable>>>);
+pub(super) struct Rule {
+    droppable: Arc<OnceLock<Box<Droppable>>>,
+    keepers: Arc<AtomicUsize>,
+}
+
+/// Somebody needs every record that the log holds. Until this is dropped, nothing is, whoever compacts.
+#[derive(Debug)]
+#[must_use = "dropped at once, it keeps nothing"]
+pub struct KeepAll(Arc<AtomicUsize>);
+
+impl Drop for KeepAll {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 impl Rule {
     pub(super) fn set(&self, rule: Box<Droppable>) {
-        let is_first = self.0.set(rule).is_ok();
+        let is_first = self.droppable.set(rule).is_ok();
         debug_assert!(is_first, "a log has one rule");
     }
 
-    fn is_set(&self) -> bool {
-        self.0.get().is_some()
+    pub(super) fn keep_all(&self) -> KeepAll {
+        self.keepers.fetch_add(1, Ordering::AcqRel);
+        KeepAll(Arc::clone(&self.keepers))
+    }
+
+    /// What may be dropped now, if anything.
+    fn in_force(&self) -> Option<&Droppable> {
+        self.droppable.get().filter(|_| self.keepers.load(Ordering::Acquire) == 0).map(|rule| &**rule)
     }
 }
 
@@ -62,7 +85,7 @@ impl CompactionFilterFactory for Rule {
 
 impl CompactionFilter for Rule {
     fn filter(&mut self, _level: u32, key: &[u8], value: &[u8]) -> CompactionDecision {
-        let Some(droppable) = self.0.get().filter(|_| keys::is_record(key)) else {
+        let Some(droppable) = self.in_force().filter(|_| keys::is_record(key)) else {
             return CompactionDecision::Keep;
         };
         match record::decode(Bytes::copy_from_slice(value)) {
@@ -84,7 +107,7 @@ pub(super) fn clean_if_due(
 ) -> Result<Option<(u64, u64)>, rocksdb::Error> {
     let before = bytes(db)?;
     let left_by_last = db.get(keys::CLEANED)?.map_or(0, |stored| keys::decode_u64(&stored));
-    if !rule.is_set() || !is_due(before, left_by_last, is_quiet) {
+    if rule.in_force().is_none() || !is_due(before, left_by_last, is_quiet) {
         return Ok(None);
     }
     let mut options = CompactOptions::default();

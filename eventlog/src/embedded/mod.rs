@@ -33,7 +33,7 @@ use rocksdb::{BlockBasedOptions, Cache, DB, DBRecoveryMode, Options, WriteOption
 use schemas::{Offset, Partition, PartitionCount, Record, Topic};
 use tokio::sync::watch;
 
-pub use self::cleaner::Droppable;
+pub use self::cleaner::{Droppable, KeepAll};
 use self::{
     cleaner::Rule,
     queue::{Pending, Queue},
@@ -179,6 +179,11 @@ impl EmbeddedLog {
     /// From now on the log may drop what this says; before, it keeps everything. To be called once.
     pub fn drop_what(&self, rule: Box<Droppable>) {
         self.rule.set(rule);
+    }
+
+    /// Drops nothing from now on, until what this returns is dropped.
+    pub fn keep_all(&self) -> KeepAll {
+        self.rule.keep_all()
     }
 
     /// Returns the space of what may be dropped, if there is enough of it to be worth the work. Blocks for as long as

@@ -96,6 +96,29 @@ fn a_batch_is_synced_before_it_is_answered() {
     assert_eq!(syncs(), before + 1);
 }
 
+/// RocksDB compacts by itself too, and asks the same rule.
+#[tokio::test]
+async fn while_somebody_needs_everything_no_compaction_drops_anything() {
+    let subject = Embedded::new();
+    let log = subject.embedded();
+    for n in 0..30 {
+        log.enqueue(Partition(n % 3), record()).unwrap().await.unwrap();
+    }
+    log.drop_what(Box::new(|_, _| true));
+    let compacted = || {
+        let mut options = rocksdb::CompactOptions::default();
+        options.set_bottommost_level_compaction(rocksdb::BottommostLevelCompaction::Force);
+        log.db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
+        (0..3).map(|n| reader::read_all(&log, Partition(n)).len()).sum::<usize>()
+    };
+    let (one, other) = (log.keep_all(), log.keep_all());
+    assert_eq!(compacted(), 30);
+    drop(one);
+    assert_eq!(compacted(), 30, "the other needs it still");
+    drop(other);
+    assert_eq!(compacted(), 0);
+}
+
 /// A log of 16 MiB of which one record in a hundred is needed.
 #[tokio::test]
 async fn a_cleaning_drops_what_the_rule_says_and_nothing_else() {

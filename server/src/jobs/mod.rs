@@ -39,8 +39,6 @@ pub(crate) struct Workplace {
     pub(crate) mac: MacKey,
     pub(crate) clock: Arc<LogClock>,
     pub(crate) memory: ViewMemory,
-    /// Held while nothing may be dropped from the log.
-    pub(crate) cleaning: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What a job came to, for one store.

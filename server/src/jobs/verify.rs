@@ -27,7 +27,7 @@ const TOLD: usize = 10;
 
 pub(super) async fn verify(store: &Workplace, job: &Job) -> anyhow::Result<Outcome> {
     store.check_room()?;
-    let _nothing_is_dropped = store.cleaning.lock().await;
+    let _nothing_is_dropped = store.log.keep_all();
     let scratch_dir = store.view_dir.join(view_dir::VERIFYING);
     view_dir::remove(&scratch_dir)?;
     let (scratch, mut replay) = store.replay_into(&scratch_dir)?;
