@@ -84,3 +84,21 @@ async fn the_debts_of_a_log_are_found_again() {
     let owed: Vec<_> = view.saved().unwrap().debts.into_keys().collect();
     assert_eq!(owed, [KeyId::from_bytes([1; 16])]);
 }
+
+#[tokio::test]
+async fn it_can_be_stopped_between_two_batches() {
+    let (log, clock) = log_of(3);
+    for partition in 0..3 {
+        append(&log, partition, u8::try_from(partition).unwrap(), 1);
+    }
+    let (view, mut replay) = replay(&log, &clock);
+    let tails = replay.tails().await.unwrap();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let stopped = stop.run_until_cancelled(replay.up_to(&tails, |done, _| {
+        if 0 < done {
+            stop.cancel();
+        }
+    }));
+    assert!(stopped.await.is_none());
+    assert_eq!(view.contents().cells.len(), 1);
+}
