@@ -117,6 +117,16 @@ pub struct SavedLog {
     pub frontier: Frontier,
 }
 
+impl ViewError {
+    /// Whether it says nothing of the view itself, which may be in order.
+    pub const fn is_of_the_storage(&self) -> bool {
+        match self {
+            Self::Storage(_) | Self::NoSpace(_) => true,
+            Self::Damaged(_) | Self::Foreign(_) => false,
+        }
+    }
+}
+
 /// A view failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ViewError {

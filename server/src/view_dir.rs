@@ -67,7 +67,7 @@ pub(crate) async fn open(
                     .try_for_each(|&old| remove(&generation_dir(dir, old)))
                     .map(|()| view);
             }
-            Err(error @ (ViewError::Storage(_) | ViewError::NoSpace(_))) => return Err(error.into()),
+            Err(error) if error.is_of_the_storage() => return Err(error.into()),
             Err(error) => {
                 let place = generation_dir(dir, newest);
                 let place = place.display();
@@ -114,7 +114,7 @@ async fn from_checkpoint(
                 tracing::info!("The view starts from the checkpoint {}", checkpoint.display());
                 return Ok(Some(view));
             }
-            Err(error @ ViewError::Storage(_)) => return Err(error.into()),
+            Err(error) if error.is_of_the_storage() => return Err(error.into()),
             Err(error) => {
                 tracing::warn!("The checkpoint {} is of no use: {error}", checkpoint.display());
                 remove(&place)?;
