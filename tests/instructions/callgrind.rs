@@ -30,8 +30,15 @@ pub(crate) fn out_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("callgrind.{name}.out"))
 }
 
-/// Instructions of one request or event.
+/// Instructions of one request or event: the median of as many runs as the scenario needs.
 pub(crate) fn count(scenario: Scenario) -> anyhow::Result<u64> {
+    let mut counted =
+        (0..scenario.runs()).map(|_| count_once(scenario)).collect::<anyhow::Result<Vec<_>>>()?;
+    counted.sort_unstable();
+    Ok(counted[counted.len() / 2])
+}
+
+fn count_once(scenario: Scenario) -> anyhow::Result<u64> {
     // Of this process alone, until it is whole: somebody else may be counting.
     let out = out_file(&format!("{}.{}", scenario.name(), std::process::id()));
     let mut valgrind = Command::new("valgrind");
