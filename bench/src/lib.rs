@@ -1,12 +1,12 @@
-//! `solera bench`: loads a server and says what it did; and the floors that figures are put beside. Knows nothing of
-//! sessions but the HTTP calls, so that it can load any store that answers as Kask does.
+//! `solera bench`: loads a server and says what it did; and the floors that figures are put beside. The load knows
+//! nothing of sessions but the HTTP calls, so that any store can be loaded that answers as Kask does.
 //!
 //! ```text
 //!   arguments ──▶ load ──▶ drive, one a thread ──▶ tally ──▶ report
 //!                           ▲   what is next: workload (mix, distribution, sizes)
 //!                           │   when: schedule
 //!                           └   what may come back: response, body, ledger
-//!   floors    what no server (axum, hyper) and no log (fdatasync, appends) can beat
+//!   floors    what no server (axum, hyper), no log (fdatasync, appends) and no rebuild (replay) can beat
 //! ```
 
 mod arguments;

@@ -1,4 +1,4 @@
-//! The only loop that moves events into state.
+//! The only loop that moves events into the view that is served.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 

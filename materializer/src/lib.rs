@@ -4,7 +4,7 @@
 //!
 //! - [`Cell`] and [`judge`]: the whole semantics, pure;
 //! - [`fold`]: a batch of a log as the changes it makes to a view, pure;
-//! - [`Follower`]: the only loop that moves events into state;
+//! - [`Follower`]: the only loop that moves events into the view that is served;
 //! - [`CellCache`]: cells that were read or written lately, in memory;
 //! - [`Serving`] and [`Replay`]: the view that is read, and the fold that makes another to take its place;
 //! - [`Fence`] and [`Barrier`]: wait until the view holds a position, or everything that is durable;

@@ -1,6 +1,6 @@
 //! Where the view of a store lies: `view/<store>/<generation>/`. The highest generation is the one in use.
 //!
-//! A generation is complete when it gets its number; what is still being made has another name.
+//! What is made beside a generation that is served gets its number when it is complete, and has another name before.
 
 use std::{
     fs, io,
