@@ -234,7 +234,8 @@ impl Node {
                 self.work.spawn(watch_log(Arc::clone(&open.log)));
                 self.work.spawn(watch_view(open.view.subscribe(), self.stop_working.clone()));
                 let (log, view) = (Arc::clone(&open.log), open.view.subscribe());
-                self.work.spawn(space::keep(log, view, space.clone(), self.stop_working.clone()));
+                let (clock, stop) = (Arc::clone(&workplace.clock), self.stop_working.clone());
+                self.work.spawn(space::keep(log, view, clock, space.clone(), stop));
                 self.open.push(open);
                 self.bring_up(store_node, name, app, latch).await?;
                 if let Some(config) = config.checkpoints {
@@ -294,7 +295,7 @@ impl Node {
         of_log.map_or(other, |reason| anyhow!("{reason}"))
     }
 
-    /// Unready, finish requests, close logs, stop followers, flush views.
+    /// Unready, finish requests, close logs, stop followers, close views.
     async fn shut_down(mut self) -> anyhow::Result<()> {
         self.readiness.fail("node", "stopping");
         self.stop_listening.cancel();
@@ -306,8 +307,8 @@ impl Node {
         while self.work.join_next().await.is_some() {}
         let views: Vec<_> =
             self.open.iter().map(|store| (store.name.clone(), store.view.borrow().clone())).collect();
-        let flush = move || {
-            views.iter().try_for_each(|(name, view)| match view.flush() {
+        let close = move || {
+            views.iter().try_for_each(|(name, view)| match view.close() {
                 Err(error @ ViewError::NoSpace(_)) => {
                     tracing::warn!(
                         "The next start goes on from an earlier flush of the view of {name}: {error}"
@@ -317,7 +318,7 @@ impl Node {
                 flushed => flushed.with_context(|| format!("flush the view of {name}")),
             })
         };
-        spawn_blocking(flush).await.context("flush the views")??;
+        spawn_blocking(close).await.context("flush the views")??;
         tracing::info!("Stopped");
         Ok(())
     }

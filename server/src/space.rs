@@ -17,6 +17,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use writer::Retention;
 
+use crate::disk;
+
 /// How often the space is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -75,10 +77,11 @@ fn has_passed(retain_until: Until, gc_now: Timestamp, retention: Retention) -> b
     }
 }
 
-/// Looks at the space of a store until `stop`, and cleans its log.
+/// Looks at the space of a store until `stop`, cleans its log, and compacts its view when that rests.
 pub(crate) async fn keep(
     log: Arc<EmbeddedLog>,
     view: watch::Receiver<Arc<SessionView>>,
+    clock: Arc<LogClock>,
     metrics: SpaceMetrics,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -86,7 +89,8 @@ pub(crate) async fn keep(
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(look.tick()).await.is_some() {
         let (log, view, metrics) = (Arc::clone(&log), view.borrow().clone(), metrics.clone());
-        let looked = spawn_blocking(move || look_once(&log, &view, &metrics));
+        let now = clock.gc_now();
+        let looked = spawn_blocking(move || look_once(&log, &view, now, &metrics));
         match stop.run_until_cancelled(looked).await {
             Some(looked) => looked?,
             None => break,
@@ -95,7 +99,7 @@ pub(crate) async fn keep(
     Ok(())
 }
 
-fn look_once(log: &EmbeddedLog, view: &SessionView, metrics: &SpaceMetrics) {
+fn look_once(log: &EmbeddedLog, view: &SessionView, now: Timestamp, metrics: &SpaceMetrics) {
     use eventlog::EventLog;
 
     let topic = log.topic();
@@ -104,6 +108,13 @@ fn look_once(log: &EmbeddedLog, view: &SessionView, metrics: &SpaceMetrics) {
         Ok(Some((before, after))) => tracing::info!("Cleaned {topic}: {before} bytes before, {after} after"),
         // Whoever writes to it finds out what that means.
         Err(error) => tracing::error!("Cannot clean {topic}: {error}"),
+    }
+    match view.compact_if_due(now, |bytes| disk::check_room(view.dir(), bytes).is_ok()) {
+        Ok(None) => {}
+        Ok(Some((before, after))) => {
+            tracing::info!("Compacted the view of {}: {before} bytes before, {after} after", topic.store);
+        }
+        Err(error) => tracing::error!("Cannot compact the view of {}: {error}", topic.store),
     }
     let store = &[topic.store.as_str()];
     let show = |gauge: &IntGaugeVec, bytes: u64| {

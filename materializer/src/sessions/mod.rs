@@ -5,6 +5,7 @@
 //! (performance: "no hole" holds for a single column family with the WAL off; it must never be mixed with WAL writes).
 
 mod cell;
+mod compactor;
 mod filter;
 mod frozen;
 mod keys;
@@ -30,6 +31,7 @@ use rocksdb::{
 use schemas::{KeyId, Offset, Timestamp, Topic, Version};
 use tokio::sync::watch;
 
+use self::compactor::Compactor;
 pub use self::{frozen::Frozen, memory::ViewMemory};
 use crate::{Cell, Census, Count, Expired, Head, Marks, Saved, SavedLog, View, ViewError, ViewWrite};
 
@@ -49,6 +51,7 @@ pub struct SessionView {
     dir: Dir,
     unlogged: WriteOptions,
     damage: watch::Sender<Option<Arc<str>>>,
+    compactor: Compactor,
 }
 
 /// Where a view lies.
@@ -100,6 +103,7 @@ impl SessionView {
             db,
             unlogged,
             damage: watch::Sender::new(None),
+            compactor: Compactor::default(),
         };
         match view.get_raw(keys::FORMAT)? {
             Some(format) if format == FORMAT => view.check_logs(&logs)?,
@@ -160,6 +164,16 @@ impl SessionView {
     /// When the disk cannot be written.
     pub fn flush(&self) -> Result<(), ViewError> {
         self.db.flush().map_err(|error| self.failed(&error))
+    }
+
+    /// Flushes, and ends a compaction that runs. The view can only be read from then on.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush); what runs is ended all the same.
+    pub fn close(&self) -> Result<(), ViewError> {
+        let flushed = self.flush();
+        self.db.cancel_all_background_work(false);
+        flushed
     }
 
     fn make(&self, logs: &[(Topic, Incarnation)]) -> Result<(), ViewError> {

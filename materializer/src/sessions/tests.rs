@@ -172,3 +172,37 @@ fn compaction_drops_dead_cells_by_the_logs_time_and_nothing_else() {
     assert_eq!(compact(), [key(2)], "retained until 50");
     assert_eq!(view.saved().unwrap(), before);
 }
+
+#[test]
+fn a_view_at_rest_returns_the_space_of_what_was_overwritten() {
+    let dir = TempDir::new().unwrap();
+    let view = open(dir.path());
+    let big = |n: u64| {
+        let sealed = Sealed(Bytes::from(vec![7; 256 * 1024]));
+        cell(n, State::Live { expires_at: Until::Never, sealed })
+    };
+    // 12 MiB, three times: fewer files than RocksDB would merge by itself.
+    let mut census = Census::default();
+    for n in 1..4 {
+        let mut write = ViewWrite::default();
+        for key in 0..48 {
+            let before = (1 < n).then(|| Head::of(&big(n - 1)));
+            census.replace(before, Head::of(&big(n)), &mut write.census);
+            write.cells.insert(KeyId::from_bytes([key; 16]), big(n));
+        }
+        view.write(&write).unwrap();
+        view.flush().unwrap();
+    }
+    let look = |has_room: bool| view.compact_if_due(Timestamp::from_millis(1), |_| has_room).unwrap();
+    assert_eq!(look(true), None, "nobody knows yet whether it rests");
+    assert_eq!(look(false), None, "the disk has no room for it");
+    let (before, after) = look(true).expect("it rests, and holds three times what lives");
+    assert!(36 << 20 <= before && (12 << 20..13 << 20).contains(&after), "{before} {after}");
+    assert_eq!((look(true), look(true)), (None, None));
+    assert_eq!(
+        view.scan(None, 100).unwrap(),
+        (0..48).map(|n| (KeyId::from_bytes([n; 16]), big(3))).collect::<Vec<_>>()
+    );
+    view.close().unwrap();
+    assert!(view.get(&KeyId::from_bytes([1; 16])).unwrap().is_some(), "it can be read");
+}
