@@ -46,4 +46,4 @@ deps:
 	@scripts/deps.sh
 
 deps-tests:
-	@scripts/deps.sh strace faketime
+	@scripts/deps.sh $(if $(filter none,$(SOLERA_FAULTS)),,strace faketime)

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Measures the figures of docs/benchmarks.md: builds the program without debug assertions and runs scripts/figures.py.
 #
-#   scripts/figures.sh [get] [post] [space] [memory] [start] [--small] [--dir DIR] ...      --help says all
+#   scripts/figures.sh [get] [post] [space] [memory] [start] [rebuild] [tombstones] [--small] [--dir DIR] ...
+#                                       --help says all
 set -eu
 
 cd "$(dirname "$0")/.."

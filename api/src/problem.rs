@@ -36,7 +36,7 @@ pub enum Kind {
     PayloadTooLarge,
     /// A bug, or a secret is missing.
     ServerError(Outcome),
-    /// The node is starting, rebuilding or stopping.
+    /// The node is starting, which may take making a view anew, or stopping.
     NotReady,
     /// More is waiting than memory allows.
     Overloaded,

@@ -5,7 +5,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// What logs and views need beside connections: RocksDB keeps the view's files open.
 const FILES: u64 = 4_096;
 
-/// Raises the limit of this process as far as it may, and says when that is not enough for so many connections.
+/// Raises the limit of this process as far as it may, and says when that is not enough for so many connections, all
+/// listeners together.
 ///
 /// The default of 1,024 is for programs that use `select`, which this is not.
 pub(crate) fn raise(connections_max: u64) {

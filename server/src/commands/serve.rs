@@ -4,6 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, anyhow};
@@ -17,6 +18,9 @@ use crate::{
     telemetry::{self, Log},
     tls::DataTls,
 };
+
+/// How long threads that block on the disk may go on once all is closed. What was acknowledged is in the log.
+const LEFT_BEHIND_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Serves by a configuration file.
 pub(super) fn from_file(file: &Path, data_dir: Option<PathBuf>) -> anyhow::Result<()> {
@@ -73,6 +77,8 @@ fn run(config: Config, log: &Log, at_hang_up: AtHangUp, listening: impl FnOnce()
             never = log.count_repeats() => match never {},
         }
     });
+    // A thread that a disk does not answer must not keep a process that has said that it ends.
+    runtime.shutdown_timeout(LEFT_BEHIND_PATIENCE);
     outcome.inspect(|()| log.finish()).inspect_err(|error| log.fatal(&format!("{error:#}")))
 }
 

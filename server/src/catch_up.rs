@@ -1,0 +1,66 @@
+//! Brings a view up to its log before anybody follows it: a long log is read and checked on one thread and folded on
+//! another. A follower does both on one, since there every hop between threads is a writer's wait.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use eventlog::Frontier;
+use materializer::{FollowError, Frontiers, Replay, ViewError};
+use tokio::{runtime::Handle, task::spawn_blocking};
+use tokio_util::sync::CancellationToken;
+
+use crate::store::Parts;
+
+/// From so many records on it is worth a second thread. Fewer take a moment, and the follower keeps their cells in memory.
+const FAR: u64 = 10_000;
+
+/// How often the log says how far it has come.
+const SAY_EVERY: Duration = Duration::from_secs(10);
+
+/// Folds what the logs hold now, if that is much. Ends early at `stop`, and when the disk is full: the follower goes on
+/// from there, and waits for space.
+///
+/// # Errors
+/// When a log or the view cannot be read, or the view not be written.
+pub(crate) async fn catch_up(parts: &Parts, stop: CancellationToken) -> anyhow::Result<()> {
+    let Parts { own, mirrored, view, clock, mac, counted, .. } = parts;
+    let replay = Replay::new(own, mirrored, Arc::clone(view), mac.clone(), Arc::clone(clock))?;
+    let tails = replay.tails().await?;
+    let reached: Frontiers =
+        view.saved()?.logs.into_iter().map(|(topic, saved)| (topic, saved.frontier)).collect();
+    let records = distance(&reached, &tails);
+    if records < FAR {
+        return Ok(());
+    }
+    let store = own.topic().store.clone();
+    tracing::info!("The view of {store} is {records} records behind its log: folding them first");
+    let mut replay = replay.reading_ahead().counted(counted);
+    let runtime = Handle::current();
+    let fold = move || {
+        let (mut folded, mut said) = (0, Instant::now());
+        let report = |done, _| {
+            folded += done;
+            if SAY_EVERY <= said.elapsed() {
+                said = Instant::now();
+                tracing::info!("The view of {store} has folded {folded} of {records} records");
+            }
+        };
+        runtime.block_on(stop.run_until_cancelled(replay.up_to(&tails, report)))
+    };
+    match spawn_blocking(fold).await.context("the fold panicked")? {
+        None | Some(Ok(()) | Err(FollowError::View(ViewError::NoSpace(_)))) => Ok(()),
+        Some(Err(error)) => Err(error.into()),
+    }
+}
+
+/// How many offsets lie between two places.
+pub(crate) fn distance(from: &Frontiers, to: &Frontiers) -> u64 {
+    let of = |(topic, tail): (_, &Frontier)| {
+        let reached = from.get(topic).cloned().unwrap_or_default();
+        tail.iter().map(|(p, end)| end.0.saturating_sub(reached.get(p).0)).sum::<u64>()
+    };
+    to.iter().map(of).sum()
+}
