@@ -288,3 +288,30 @@ fn a_view_that_is_gone_starts_from_the_newest_checkpoint_that_is_of_use() {
         node.kill9();
     }
 }
+
+/// So many that they are read on one thread and folded on another before there is a follower.
+#[test]
+fn a_view_that_is_far_behind_its_log_is_made_before_anybody_is_let_in() {
+    let mut node = Node::serve(CONFIG);
+    let load = |node: &Node, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_solera"));
+        command.args(["bench", &format!("{}/sessions/v1", node.url), "--keys", "12000", "--size", "600"]);
+        let done = command.args(arguments).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&[done.stdout, done.stderr].concat()));
+    };
+    load(&node, &["--preload", "--duration", "0s"]);
+    let expected = write_some(&node, 20);
+    node.kill9();
+    fs::remove_dir_all(node.data_dir().join("view")).unwrap();
+    node.restart();
+    node.wait_for_log("it folds them first", |line| {
+        line["msg"].as_str().is_some_and(|said| said.contains("records behind its log: folding them first"))
+    });
+    check(&node, &expected);
+    // Checks every body, and holds a 404 against the node.
+    load(&node, &["--mix", "get=1", "--rate", "max", "--duration", "1s", "--warmup", "0"]);
+    let applied = gauge(&node, "solera_records_applied_total").unwrap();
+    assert!(12_000 <= applied, "{applied}");
+    let (code, said) = solera(&node, &["verify"]);
+    assert_eq!(code, Some(0), "{said}");
+}

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use eventlog::{Batch, LogClock};
-use schemas::{KeyId, MacKey, Offset, Timestamp, Topic, Version};
+use eventlog::LogClock;
+use schemas::{KeyId, Offset, Timestamp, Topic, Version};
 
-use crate::{Census, Debts, Head, HotCells, Marks, Recount, Source, View, ViewError, ViewWrite, fold};
+use crate::{Census, CheckedBatch, Debts, Head, HotCells, Marks, Recount, View, ViewError, ViewWrite, fold};
 
 /// Where a batch is folded into, and by what rules.
 #[derive(Debug)]
@@ -16,7 +16,6 @@ pub(crate) struct Target<'a> {
     /// Those of `view`, which may not be the one that is served.
     pub(crate) debts: &'a Debts,
     pub(crate) census: &'a mut Census,
-    pub(crate) mac: &'a MacKey,
     pub(crate) clock: &'a LogClock,
 }
 
@@ -27,9 +26,16 @@ pub(crate) struct Folded {
     /// The newest version in the batch, and the newest that the view has seen at all.
     pub(crate) newest_version: Option<Version>,
     pub(crate) newest_seen: Option<Version>,
-    pub(crate) newest_append: Timestamp,
-    pub(crate) refused: u64,
+    pub(crate) tally: Tally,
     pub(crate) up_to: Offset,
+}
+
+/// What of a batch is counted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tally {
+    pub(crate) records: u64,
+    pub(crate) refused: u64,
+    pub(crate) newest_append: Timestamp,
 }
 
 impl Target<'_> {
@@ -37,13 +43,12 @@ impl Target<'_> {
     pub(crate) fn fold(
         &mut self,
         (topic, is_own): (&Topic, bool),
-        batch: Batch,
+        batch: CheckedBatch,
         newest_seen: Option<Version>,
     ) -> Result<Folded, ViewError> {
-        let Batch { partition, entries, up_to } = batch;
-        let source = Source { topic, partition, is_own };
-        let mut before = BTreeMap::new();
-        let changes = fold(&source, self.mac, entries, |key| {
+        let CheckedBatch { partition, entries, up_to } = batch;
+        let (mut before, records) = (BTreeMap::new(), entries.len() as u64);
+        let changes = fold(is_own, entries, |key| {
             let head = self.head(key)?;
             before.insert(*key, head);
             Ok(head.map(|head| head.version))
@@ -71,8 +76,11 @@ impl Target<'_> {
             write,
             newest_version: changes.newest_version,
             newest_seen,
-            newest_append: changes.newest_append,
-            refused: changes.refused.len() as u64,
+            tally: Tally {
+                records,
+                refused: changes.refused.len() as u64,
+                newest_append: changes.newest_append,
+            },
             up_to,
         })
     }

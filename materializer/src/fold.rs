@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use eventlog::Entry;
-use schemas::{DecodeError, KeyId, MacError, MacKey, Message, Offset, Partition, Timestamp, Topic, Version};
+use schemas::{KeyId, Message, Offset, Timestamp, Version};
 
-use crate::{Cell, Verdict, ViewError, judge};
+use crate::{Cell, Checked, Refusal, Verdict, ViewError, judge};
 
 /// What a batch changes.
 #[derive(Debug, Default)]
@@ -34,44 +33,20 @@ pub enum DebtChange {
     Paid,
 }
 
-/// Why a record was set aside.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// Nobody with the index secret wrote it, or not here, or not so.
-    #[error(transparent)]
-    Mac(#[from] MacError),
-    /// It is one of ours, but not of a format that this release reads.
-    #[error(transparent)]
-    Format(#[from] DecodeError),
-}
-
-/// Where a batch comes from.
-#[derive(Debug)]
-pub struct Source<'a> {
-    /// Which log.
-    pub topic: &'a Topic,
-    /// Which partition of it.
-    pub partition: Partition,
-    /// Whether this data centre wrote that log. Only such records make or pay debts.
-    pub is_own: bool,
-}
-
-/// Folds `entries`, in order, on top of what `version_in_view` says.
+/// Folds `entries`, in order, on top of what `version_in_view` says. `is_own`: this data centre wrote the log that they
+/// are from. Only such records make or pay debts.
 ///
 /// # Errors
 /// When the view cannot be read.
 pub fn fold(
-    source: &Source<'_>,
-    mac: &MacKey,
-    entries: Vec<Entry>,
+    is_own: bool,
+    entries: impl IntoIterator<Item = Checked>,
     mut version_in_view: impl FnMut(&KeyId) -> Result<Option<Version>, ViewError>,
 ) -> Result<Changes, ViewError> {
     let mut changes = Changes::default();
-    for Entry { offset, append_time, record } in entries {
+    for Checked { offset, append_time, message } in entries {
         changes.newest_append = changes.newest_append.max(append_time);
-        // IMPORTANT: the MAC comes before anything else is believed.
-        let verified = mac.verify(source.topic, source.partition, &record).map_err(Refusal::Mac);
-        let event = match verified.and_then(|()| record.decode().map_err(Refusal::Format)) {
+        let event = match message {
             Ok(Message::Event { event, sequence: _ }) => event,
             Ok(Message::Control(_)) => continue,
             Err(refusal) => {
@@ -86,7 +61,7 @@ pub fn fold(
             None => version_in_view(&event.key)?,
         };
         let verdict = judge(known, event.version);
-        if source.is_own {
+        if is_own {
             let change = if verdict == Verdict::Lost { DebtChange::Began } else { DebtChange::Paid };
             changes.debts.insert(event.key, change);
         }

@@ -12,8 +12,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Census, Class, Debts, Expired, Fence, Head, Metrics, Recount, Served, Serving, View, ViewError,
-    ViewWrite,
+    Census, CheckedBatch, Class, Debts, Expired, Fence, Head, Metrics, Recount, Served, Serving, View,
+    ViewError, ViewWrite,
     apply::{Target, marks, written},
     metrics::StoreMetrics,
     view::SavedLog,
@@ -179,11 +179,12 @@ impl Apply {
         batch: Batch,
         stop: &CancellationToken,
     ) -> Result<(), FollowError> {
-        let (topic, partition, count) = (log.topic(), batch.partition, batch.entries.len() as u64);
+        let (topic, partition) = (log.topic(), batch.partition);
         let Follower { own, mac, clock, .. } = &self.follower;
         let (debts, census) = (&self.debts, &mut self.census);
         let (view, hot) = (self.into.view(), Some(self.into.hot()));
-        let mut target = Target { view, hot, debts, census, mac, clock };
+        let mut target = Target { view, hot, debts, census, clock };
+        let batch = CheckedBatch::of(topic, mac, batch);
         let folded = target.fold((topic, topic == own.topic()), batch, self.newest_version)?;
         self.newest_version = folded.newest_seen;
         if !self.write(&folded.write, stop).await? {
@@ -193,11 +194,7 @@ impl Apply {
 
         let Follower { clock, fence, observe, .. } = &self.follower;
         folded.newest_version.into_iter().for_each(observe);
-        if Timestamp::EPOCH < folded.newest_append {
-            self.counted.apply_lag_seconds.set(clock.now().since(folded.newest_append).as_secs_f64());
-        }
-        self.counted.applied.inc_by(count);
-        self.counted.refused.inc_by(folded.refused);
+        self.counted.count(&folded.tally, clock);
         if self.handover.is_some() {
             self.serve_when_it_holds_what_was_seen()?;
         } else {

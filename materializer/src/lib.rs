@@ -3,6 +3,7 @@
 //! Knows the log and the rule of the fold. Does not know who writes, what a session contains, or HTTP.
 //!
 //! - [`Cell`] and [`judge`]: the whole semantics, pure;
+//! - [`CheckedBatch`]: a batch of a log, of which what is not ours is set aside, pure;
 //! - [`fold`]: a batch of a log as the changes it makes to a view, pure;
 //! - [`Follower`]: the only loop that moves events into the view that is served;
 //! - [`CellCache`]: cells that were read or written lately, in memory;
@@ -13,10 +14,12 @@
 //! - [`Census`]: how many sessions live, counted as they come and go;
 //! - [`View`]: what the fold reads and writes, in RocksDB ([`sessions`]) or in memory ([`memory`]).
 
+mod ahead;
 mod apply;
 mod barrier;
 mod cell;
 mod census;
+mod check;
 mod debts;
 mod fence;
 mod fold;
@@ -36,9 +39,10 @@ pub mod sessions;
 pub use barrier::{Barrier, BarrierError};
 pub use cell::{Cell, State, Verdict, judge};
 pub use census::{Census, Class, Count, Head, Recount, Slot};
+pub use check::{Checked, CheckedBatch, Refusal};
 pub use debts::Debts;
 pub use fence::{Fence, FenceError};
-pub use fold::{Changes, DebtChange, Refusal, Source, fold};
+pub use fold::{Changes, DebtChange, fold};
 pub use follower::{FollowError, Follower, Successor};
 pub use hashes::{BUCKETS, Essence, Hashes};
 pub use hot::{CellCache, HotCells};

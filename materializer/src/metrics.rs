@@ -1,6 +1,10 @@
 //! What a follower counts.
 
+use eventlog::LogClock;
 use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use schemas::Timestamp;
+
+use crate::apply::Tally;
 
 /// Counters of one process; the label says which store.
 #[derive(Clone, Debug)]
@@ -89,4 +93,15 @@ pub(crate) struct StoreMetrics {
     pub(crate) tombstones: IntGauge,
     pub(crate) debts: IntGauge,
     pub(crate) apply_lag_seconds: Gauge,
+}
+
+impl StoreMetrics {
+    /// Counts a batch that was applied.
+    pub(crate) fn count(&self, tally: &Tally, clock: &LogClock) {
+        if Timestamp::EPOCH < tally.newest_append {
+            self.apply_lag_seconds.set(clock.now().since(tally.newest_append).as_secs_f64());
+        }
+        self.applied.inc_by(tally.records);
+        self.refused.inc_by(tally.refused);
+    }
 }

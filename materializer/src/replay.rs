@@ -1,14 +1,16 @@
-//! Folds logs into a view that nobody reads yet: to replace the one that is served, or to compare with it.
+//! Folds logs into a view that nobody reads yet: before it is served, to replace the one that is, or to compare with it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use eventlog::{Batch, EventLog, Frontier, LogClock, ReadError};
-use futures::StreamExt;
+use eventlog::{EventLog, Frontier, LogClock, ReadError};
+use futures::{StreamExt, stream::BoxStream};
 use schemas::{MacKey, Offset, Topic, Version};
 
 use crate::{
-    Census, Debts, FollowError, View, ViewError,
+    Census, CheckedBatch, Debts, FollowError, Metrics, View, ViewError,
+    ahead::read_ahead,
     apply::{Target, written},
+    metrics::StoreMetrics,
 };
 
 /// How far into each log.
@@ -25,6 +27,8 @@ pub struct Replay {
     debts: Debts,
     census: Census,
     newest_seen: Option<Version>,
+    reads_ahead: bool,
+    counted: Option<StoreMetrics>,
 }
 
 impl Replay {
@@ -49,7 +53,23 @@ impl Replay {
             debts: Debts::new(saved.debts),
             census: saved.census,
             newest_seen: saved.marks.newest_version,
+            reads_ahead: false,
+            counted: None,
         })
+    }
+
+    /// Reads and checks each log on a thread of its own, while this one folds what was read before.
+    #[must_use]
+    pub const fn reading_ahead(mut self) -> Self {
+        self.reads_ahead = true;
+        self
+    }
+
+    /// Counts what it folds as a follower does.
+    #[must_use]
+    pub fn counted(mut self, metrics: &Metrics) -> Self {
+        self.counted = Some(metrics.of_store(self.own.store.as_str()));
+        self
     }
 
     /// Where the logs end now.
@@ -81,7 +101,7 @@ impl Replay {
             let mut reached = saved.logs.get(log.topic()).map(|log| log.frontier.clone()).unwrap_or_default();
             let total = bound.iter().map(|(p, end)| end.0.saturating_sub(reached.get(p).0)).sum();
             report(0, total);
-            let mut batches = Arc::clone(&log).read(reached.clone());
+            let mut batches = self.read(&log, reached.clone())?;
             while !reached.is_at_least(bound) {
                 let failed = |source| FollowError::Log { topic: log.topic().clone(), source };
                 let closed = || ReadError::Unavailable("it was closed".into());
@@ -93,7 +113,6 @@ impl Replay {
                     hot: None,
                     debts: &self.debts,
                     census: &mut self.census,
-                    mac: &self.mac,
                     clock: &self.clock,
                 };
                 let from_log = (log.topic(), *log.topic() == self.own);
@@ -101,6 +120,7 @@ impl Replay {
                 self.view.write(&folded.write)?;
                 written(folded.write, &self.debts, None);
                 self.newest_seen = folded.newest_seen;
+                self.counted.iter().for_each(|counted| counted.count(&folded.tally, &self.clock));
                 reached.advance(partition, folded.up_to);
                 report(folded.up_to.0 - from.0, total);
                 // A log that is read from a disk never makes anybody wait: without this, nobody could stop us.
@@ -111,8 +131,27 @@ impl Replay {
     }
 }
 
+impl Replay {
+    fn read(
+        &self,
+        log: &Arc<dyn EventLog>,
+        from: Frontier,
+    ) -> Result<BoxStream<'static, Result<CheckedBatch, ReadError>>, FollowError> {
+        let (log, mac) = (Arc::clone(log), self.mac.clone());
+        let topic = log.topic().clone();
+        if self.reads_ahead {
+            return read_ahead(log, from, mac).map_err(|error| {
+                let reason = format!("there is no thread to read it: {error}");
+                FollowError::Log { topic, source: ReadError::Unavailable(reason.into()) }
+            });
+        }
+        let check = move |batch| CheckedBatch::of(&topic, &mac, batch);
+        Ok(log.read(from).map(move |batch| batch.map(&check)).boxed())
+    }
+}
+
 /// The part of a batch that lies before `bound`, if there is any.
-fn before(mut batch: Batch, reached: &Frontier, bound: &Frontier) -> Option<Batch> {
+fn before(mut batch: CheckedBatch, reached: &Frontier, bound: &Frontier) -> Option<CheckedBatch> {
     let end: Offset = bound.get(batch.partition);
     batch.entries.retain(|entry| entry.offset < end);
     batch.up_to = batch.up_to.min(end);

@@ -12,6 +12,7 @@ pub mod config;
 pub mod store;
 
 mod build_info;
+mod catch_up;
 mod checkpoints;
 mod clock_watch;
 mod data_dir;

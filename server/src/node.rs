@@ -29,6 +29,7 @@ use writer::Retention;
 
 use crate::{
     build_info::BUILD,
+    catch_up::catch_up,
     checkpoints::Checkpoints,
     clock_watch::{self, ClockMetrics},
     config::{Config, LogConfig, StoreConfig},
@@ -83,7 +84,8 @@ pub(crate) async fn run(
     let admin = listen::on(admin_address).with_context(|| format!("listen on {admin_address} (admin)"))?;
 
     listening();
-    open_files::raise(config.limits.max_connections.into());
+    // As many for each of the two.
+    open_files::raise(2 * u64::from(config.limits.max_connections));
 
     // IMPORTANT: before the secrets, which only one process may make.
     let data_dir = DataDir::take(&config.data_dir)?;
@@ -207,36 +209,39 @@ impl Node {
                 let open =
                     OpenedParts::open(config, secrets, (name, store), &disk_watch, &memory, &metrics).await;
                 let (parts, open) = open.with_context(|| format!("open the store {name}"))?;
+                let (log, generation) = (Arc::clone(&open.log), open.view.clone());
+                self.open.push(open);
+                let behind = catch_up(&parts, stop.clone()).await;
+                behind.with_context(|| format!("make the view of {name} from its log"))?;
                 let (mac, retention) = (parts.mac.clone(), parts.retention);
                 let (store_node, follower) =
                     StoreNode::assemble(parts).with_context(|| format!("read the view of {name}"))?;
                 let Reads { serving, clock, fence, .. } = &*store_node.reads;
                 let rule = crate::droppable(Arc::clone(serving), Arc::clone(clock), retention);
-                open.log.drop_what(Box::new(rule));
+                log.drop_what(Box::new(rule));
                 let workplace = Workplace {
                     name: name.clone(),
                     view_dir: view_dir::of_store(config, name),
                     checkpoints: checkpoints(config, name),
-                    log: Arc::clone(&open.log),
-                    generation: open.view.clone(),
+                    log: Arc::clone(&log),
+                    generation: generation.clone(),
                     fence: Arc::clone(fence),
                     successor: store_node.successor.clone(),
                     mac,
                     clock: Arc::clone(clock),
                     memory: memory.clone(),
                 };
-                let (of, room) = (open.log.topic().to_string(), app.disk_room.clone());
-                let (topic, clock) = (open.log.topic().clone(), Arc::clone(clock));
+                let (of, room) = (log.topic().to_string(), app.disk_room.clone());
+                let (topic, clock) = (log.topic().clone(), Arc::clone(clock));
                 self.work.spawn(clock_watch::watch(topic, clock, clocks.clone(), self.stop_working.clone()));
                 let fence = Arc::clone(fence);
                 self.work.spawn(disk::watch_standstill(of, fence, room, self.stop_working.clone()));
                 self.work.spawn(follow(follower, self.stop_working.clone())?);
-                self.work.spawn(watch_log(Arc::clone(&open.log)));
-                self.work.spawn(watch_view(open.view.subscribe(), self.stop_working.clone()));
-                let (log, view) = (Arc::clone(&open.log), open.view.subscribe());
+                self.work.spawn(watch_log(Arc::clone(&log)));
+                self.work.spawn(watch_view(generation.subscribe(), self.stop_working.clone()));
+                let view = generation.subscribe();
                 let (clock, stop) = (Arc::clone(&workplace.clock), self.stop_working.clone());
                 self.work.spawn(space::keep(log, view, clock, space.clone(), stop));
-                self.open.push(open);
                 self.bring_up(store_node, name, app, latch).await?;
                 if let Some(config) = config.checkpoints {
                     let stop = self.stop_working.clone();

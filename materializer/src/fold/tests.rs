@@ -1,10 +1,12 @@
 use bytes::Bytes;
-use eventlog::Entry;
+use eventlog::{Batch, Entry};
 use schemas::{
-    Change, Event, Headers, Heartbeat, Hlc, Record, Sealed, Sequence, Timestamp, Until, Version, WriterId,
+    Change, DecodeError, Event, Headers, Heartbeat, Hlc, MacError, MacKey, Partition, Record, Sealed,
+    Sequence, Topic, Until, WriterId,
 };
 
 use super::*;
+use crate::CheckedBatch;
 
 fn topic() -> Topic {
     Topic { origin: "eqiad".parse().unwrap(), store: "sessions".parse().unwrap() }
@@ -37,14 +39,15 @@ fn record(event: &Event) -> Record {
     mac().sign(&topic(), Partition(0), Record::of_event(event.clone(), sequence).unwrap())
 }
 
-fn entries(records: impl IntoIterator<Item = Record>) -> Vec<Entry> {
+fn checked(records: impl IntoIterator<Item = Record>) -> Vec<Checked> {
     let at = |(n, record)| Entry { offset: Offset(n), append_time: Timestamp::from_millis(10 + n), record };
-    (0..).zip(records).map(at).collect()
+    let entries: Vec<_> = (0..).zip(records).map(at).collect();
+    let up_to = Offset(entries.len() as u64);
+    CheckedBatch::of(&topic(), &mac(), Batch { partition: Partition(0), entries, up_to }).entries
 }
 
 fn fold_on(in_view: Option<Version>, is_own: bool, records: impl IntoIterator<Item = Record>) -> Changes {
-    let source = Source { topic: &topic(), partition: Partition(0), is_own };
-    fold(&source, &mac(), entries(records), |_| Ok(in_view)).unwrap()
+    fold(is_own, checked(records), |_| Ok(in_view)).unwrap()
 }
 
 #[test]

@@ -48,14 +48,25 @@ fn bounds<const N: usize>(ends: [u64; N]) -> Frontiers {
     Frontiers::from([(topic(), ends.collect())])
 }
 
+fn as_it_is(replay: Replay) -> Replay {
+    replay
+}
+
 #[tokio::test]
 async fn it_stops_exactly_at_its_bounds_and_goes_on_from_there() {
+    for how in [as_it_is, Replay::reading_ahead] {
+        stops_at_its_bounds(how).await;
+    }
+}
+
+async fn stops_at_its_bounds(how: fn(Replay) -> Replay) {
     let (log, clock) = log_of(2);
     for n in 0..10 {
         append(&log, 0, u8::try_from(n).unwrap(), 1 + n);
         append(&log, 1, 100 + u8::try_from(n).unwrap(), 1 + n);
     }
-    let (view, mut replay) = replay(&log, &clock);
+    let (view, replay) = replay(&log, &clock);
+    let mut replay = how(replay);
     let mut told = Vec::new();
     replay.up_to(&bounds([3, 7]), |done, total| told.push((done, total))).await.unwrap();
     assert_eq!(view.saved().unwrap().logs[&topic()].frontier, bounds([3, 7])[&topic()]);
@@ -69,6 +80,39 @@ async fn it_stops_exactly_at_its_bounds_and_goes_on_from_there() {
     assert_eq!(view.contents().cells.len(), 20);
     // What lies behind asks nothing of the log.
     replay.up_to(&bounds([3, 7]), |_, _| {}).now_or_never().unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_is_read_ahead_is_checked_and_counted() {
+    let (log, clock) = log_of(1);
+    append(&log, 0, 1, 5);
+    let unsigned = Record::of_heartbeat(WriterId(1), &schemas::Heartbeat::default());
+    log.append(Partition(0), unsigned);
+    append(&log, 0, 2, 5);
+    let (view, replay) = replay(&log, &clock);
+    let metrics = Metrics::register(&prometheus::Registry::new()).unwrap();
+    let mut replay = replay.reading_ahead().counted(&metrics);
+    replay.up_to(&bounds([3]), |_, _| {}).await.unwrap();
+    assert_eq!(view.contents().cells.len(), 2);
+    assert_eq!(metrics.records_applied.with_label_values(&["sessions"]).get(), 3);
+    assert_eq!(metrics.records_refused.with_label_values(&["sessions"]).get(), 1);
+}
+
+#[tokio::test]
+async fn nobody_reads_on_once_the_fold_has_ended() {
+    let (log, clock) = log_of(1);
+    append(&log, 0, 1, 5);
+    let (_view, replay) = replay(&log, &clock);
+    let mut replay = replay.reading_ahead();
+    replay.up_to(&bounds([1]), |_, _| {}).await.unwrap();
+    drop(replay);
+    // The thread waits for the second record, and holds the log while it does.
+    let gone = async {
+        while 1 < Arc::strong_count(&log) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), gone).await.expect("the thread ends");
 }
 
 #[tokio::test]

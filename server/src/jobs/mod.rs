@@ -145,7 +145,7 @@ impl Workplace {
         let own = Arc::clone(&self.log) as Arc<dyn EventLog>;
         let into = Arc::clone(&view) as Arc<dyn View>;
         let replay = Replay::new(&own, &[], into, self.mac.clone(), Arc::clone(&self.clock))?;
-        Ok((view, replay))
+        Ok((view, replay.reading_ahead()))
     }
 
     fn view_options(&self) -> ViewOptions<'_> {

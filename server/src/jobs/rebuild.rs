@@ -4,11 +4,11 @@ use std::{fs, sync::Arc};
 
 use anyhow::Context;
 use api::Job;
-use materializer::{Frontiers, Successor, View, sessions::SessionView};
+use materializer::{Successor, View, sessions::SessionView};
 use tokio::sync::oneshot;
 
 use super::{Outcome, READ_ENDS_WITHIN, Workplace};
-use crate::view_dir;
+use crate::{catch_up::distance, view_dir};
 
 /// The new view may be this many records behind when it takes over: applied in a moment, in which writes wait.
 const NEAR: u64 = 10_000;
@@ -58,12 +58,4 @@ pub(super) fn report(job: &Job, done: u64, total: u64) {
         job.expect(total);
     }
     job.advance(done);
-}
-
-fn distance(from: &Frontiers, to: &Frontiers) -> u64 {
-    let of = |(topic, tail): (_, &eventlog::Frontier)| {
-        let reached = from.get(topic).cloned().unwrap_or_default();
-        tail.iter().map(|(p, end)| end.0.saturating_sub(reached.get(p).0)).sum::<u64>()
-    };
-    to.iter().map(of).sum()
 }
