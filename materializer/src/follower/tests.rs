@@ -467,3 +467,36 @@ async fn a_view_without_space_stands_still_says_so_and_leaves_nothing_out() {
     stop.cancel();
     follower.await.unwrap().unwrap();
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_finds_no_space_miscounts_nobody() {
+    let bench = Bench::new();
+    let full = Arc::new(AtomicBool::new(false));
+    let view = without_space_while(&full, &bench.view);
+    let serving = Arc::new(Serving::new(Arc::clone(&view) as Arc<dyn View>, cells()));
+    let _follower = tokio::spawn(Follower { serving, ..bench.follower() }.run(CancellationToken::new()));
+    let live = || bench.metrics.live_sessions.with_label_values(&["sessions"]).get();
+    let is_stripped = |of| matches!(view.get(&key(of)).unwrap().unwrap().state, State::Stripped { .. });
+    // Two that end in the same minute.
+    bench.applied(bench.append(&set(1, 1, at(5_000)))).await;
+    bench.applied(bench.append(&set(2, 2, at(50_000)))).await;
+    bench.clock.anchor(Timestamp::from_millis(1_000), Timestamp::EPOCH);
+    bench.machine.step_to(Timestamp::from_millis(10_000));
+    bench.applied(bench.append(&set(3, 3, Until::Never))).await;
+    bench.clock.read_now();
+
+    full.store(true, Ordering::SeqCst);
+    tokio::time::sleep(3 * SWEEP_EVERY).await;
+    assert!(!is_stripped(1));
+    full.store(false, Ordering::SeqCst);
+    tokio::time::sleep(2 * SWEEP_EVERY).await;
+    assert!(is_stripped(1));
+    assert!((2..=3).contains(&live()), "to the minute: {}", live());
+
+    bench.machine.step_to(Timestamp::from_millis(70_000));
+    bench.applied(bench.append(&set(4, 4, Until::Never))).await;
+    bench.clock.read_now();
+    tokio::time::sleep(2 * SWEEP_EVERY).await;
+    assert!(is_stripped(2));
+    assert_eq!(live(), 2);
+}
