@@ -1,7 +1,9 @@
 #!/bin/sh
 # Installs the system packages that a build needs, or says how.
 #
-#   scripts/deps.sh [PACKAGE]...     these as well, each with a command of its name
+#   scripts/deps.sh [PACKAGE]...     these as well
+#
+# Where there is no dpkg, a package is there if there is a command of its name.
 set -eu
 
 packages="build-essential clang libclang-dev cmake pkg-config libssl-dev zlib1g-dev openssl $*"

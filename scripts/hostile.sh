@@ -59,7 +59,9 @@ install_tools() {
     command -v curl >/dev/null 2>&1 || missing="$missing curl"
     command -v openssl >/dev/null 2>&1 || missing="$missing openssl"
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing="$missing python3-venv"
-    [ -z "$missing" ] || install_packages
+    # Words, meant to split.
+    # shellcheck disable=SC2086
+    [ -z "$missing" ] || "$here/deps.sh" $missing
     if ! cmp -s "$here/hostile-requirements.txt" "$venv/requirements.txt"; then
         rm -rf "$venv"
         python3 -m venv "$venv"
@@ -67,21 +69,6 @@ install_tools() {
         # Last: it says that all is there.
         cp "$here/hostile-requirements.txt" "$venv/requirements.txt"
     fi
-}
-
-install_packages() {
-    if [ "$(id -u)" = 0 ]; then
-        as_root=''
-    elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
-        as_root='sudo -n'
-    else
-        echo "Some tools are missing. Please run: sudo apt-get install$missing" >&2
-        exit 1
-    fi
-    # Words, meant to split.
-    # shellcheck disable=SC2086
-    { $as_root apt-get update -qq
-      $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null; }
 }
 
 # Starts a node in $scratch/$1 and sets $base to its URL.

@@ -14,8 +14,9 @@ use servers::{Manner, Server};
 
 const SOLERA: &str = env!("CARGO_BIN_EXE_solera");
 
-/// Exit code and report.
-fn bench(url: &str, arguments: &[&str]) -> (Option<i32>, Value) {
+/// Exit code and report. The arguments stand as on a command line.
+fn bench(url: &str, arguments: &str) -> (Option<i32>, Value) {
+    let arguments = arguments.split_whitespace();
     let output = Command::new(SOLERA).args(["bench", url, "--json"]).args(arguments).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     let complaint = String::from_utf8_lossy(&output.stderr);
@@ -46,29 +47,10 @@ fn it_counts_what_the_node_counts() {
     let pid = node.pid().to_string();
     let (code, report) = bench(
         &url,
-        &[
-            "--preload",
-            "--keys",
-            "300",
-            "--size",
-            "100-3000",
-            "--mix",
-            "get=60,post=30,delete=10",
-            "--miss",
-            "0.1",
-            "--rate",
-            "400",
-            "--connections",
-            "16",
-            "--duration",
-            "2s",
-            "--warmup",
-            "0",
-            "--timeout",
-            "30s",
-            "--server-pid",
-            &pid,
-        ],
+        &format!(
+            "--preload --keys 300 --size 100-3000 --mix get=60,post=30,delete=10 --miss 0.1 \
+             --rate 400 --connections 16 --duration 2s --warmup 0 --timeout 30s --server-pid {pid}"
+        ),
     );
     assert_eq!((code, count(&report, "/errors_sum")), (Some(0), 0), "{report}");
     for (method, status) in [("GET", 200), ("GET", 404), ("POST", 201), ("DELETE", 204)] {
@@ -91,23 +73,8 @@ fn any_server_that_answers_as_kask_does_can_be_loaded() {
         let server = Server::start(manner);
         let (code, report) = bench(
             &server.url(),
-            &[
-                "--preload",
-                "--keys",
-                "50",
-                "--rate",
-                "max",
-                "--connections",
-                "4",
-                "--duration",
-                "500ms",
-                "--warmup",
-                "0",
-                "--mix",
-                "get=70,post=20,delete=5,new=5",
-                "--miss",
-                "0.1",
-            ],
+            "--preload --keys 50 --rate max --connections 4 --duration 500ms --warmup 0 \
+             --mix get=70,post=20,delete=5,new=5 --miss 0.1",
         );
         assert_eq!((code, count(&report, "/errors_sum")), (Some(0), 0), "{manner:?}: {report}");
         assert_eq!(report["loop"], "closed");
@@ -133,25 +100,8 @@ fn a_server_that_does_not_keep_what_it_promised_is_caught() {
         let server = Server::start(manner);
         let (code, report) = bench(
             &server.url(),
-            &[
-                "--preload",
-                "--keys",
-                "20",
-                "--rate",
-                "200",
-                "--connections",
-                "4",
-                "--duration",
-                "1s",
-                "--warmup",
-                "0",
-                "--mix",
-                "get=70,post=30",
-                "--miss",
-                "0.1",
-                "--timeout",
-                "1s",
-            ],
+            "--preload --keys 20 --rate 200 --connections 4 --duration 1s --warmup 0 \
+             --mix get=70,post=30 --miss 0.1 --timeout 1s",
         );
         assert_eq!(code, Some(1), "{manner:?}: {report}");
         assert!(0 < count(&report, &format!("/errors/{error}")), "{manner:?} is {error}: {report}");
@@ -168,25 +118,8 @@ fn a_stall_is_charged_to_everybody_who_would_have_come_meanwhile() {
     let server = Server::start(Manner::StallsOnce);
     let (code, report) = bench(
         &server.url(),
-        &[
-            "--sparse",
-            "--mix",
-            "get=1",
-            "--miss",
-            "1",
-            "--keys",
-            "10",
-            "--rate",
-            "100",
-            "--arrivals",
-            "constant",
-            "--connections",
-            "1",
-            "--duration",
-            "2s",
-            "--warmup",
-            "0",
-        ],
+        "--sparse --mix get=1 --miss 1 --keys 10 --rate 100 --arrivals constant --connections 1 \
+         --duration 2s --warmup 0",
     );
     assert_eq!(code, Some(0), "{report}");
     assert_eq!(count(&report, "/requests"), 200, "{report}");
@@ -200,25 +133,8 @@ fn a_rate_that_is_not_reached_is_an_error() {
     let server = Server::start(Manner::Slow);
     let (code, report) = bench(
         &server.url(),
-        &[
-            "--sparse",
-            "--mix",
-            "get=1",
-            "--miss",
-            "1",
-            "--keys",
-            "10",
-            "--rate",
-            "1000",
-            "--connections",
-            "1",
-            "--duration",
-            "500ms",
-            "--warmup",
-            "0",
-            "--timeout",
-            "200ms",
-        ],
+        "--sparse --mix get=1 --miss 1 --keys 10 --rate 1000 --connections 1 --duration 500ms \
+         --warmup 0 --timeout 200ms",
     );
     assert_eq!(code, Some(1), "{report}");
     assert!(200 < count(&report, "/errors/unsent"), "{report}");
@@ -242,9 +158,8 @@ fn the_floors_answer_whatever_is_asked() {
             FloorServer(Command::new(SOLERA).args(arguments).stdout(Stdio::piped()).spawn().unwrap());
         let mut url = String::new();
         BufReader::new(floor.0.stdout.take().unwrap()).read_line(&mut url).unwrap();
-        let load =
-            ["--rate", "500", "--duration", "500ms", "--warmup", "0", "--mix", "get=8,post=1,delete=1"];
-        let (code, report) = bench(url.trim(), &load);
+        let load = "--rate 500 --duration 500ms --warmup 0 --mix get=8,post=1,delete=1";
+        let (code, report) = bench(url.trim(), load);
         assert_eq!(code, Some(0), "{kind}: {report}");
         for status in [200, 201, 204] {
             assert!(0 < count(&report, &format!("/status/{status}")), "{kind}: {report}");

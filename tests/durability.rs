@@ -1,34 +1,29 @@
 //! What was acknowledged survives: kill -9, a view that is gone, a start that takes its time.
 
 use std::{
-    collections::BTreeMap,
     fs, thread,
     time::{Duration, Instant},
 };
 
-use crate::harness::{Launch, Node, eventually, message};
-
-fn target(n: usize) -> String {
-    format!("/sessions/v1/session-{n}")
-}
+use crate::harness::{Launch, Node, Sessions, check_sessions, eventually, message, session, write_sessions};
 
 #[test]
 fn what_was_acknowledged_survives_kill_9() {
     let mut node = Node::dev();
-    let mut expected = BTreeMap::new();
+    let mut expected = Sessions::new();
     for round in 0..5 {
         for n in 0..40 {
             let body = format!("round {round} of {n}");
-            assert_eq!(node.post(&target(n), &body).status, 201);
+            assert_eq!(node.post(&session(n), &body).status, 201);
             expected.insert(n, Some(body));
         }
         for n in (round..40).step_by(7) {
-            assert_eq!(node.delete(&target(n)).status, 204);
+            assert_eq!(node.delete(&session(n)).status, 204);
             expected.insert(n, None);
         }
         node.kill9();
         node.restart();
-        check(&node, &expected);
+        check_sessions(&node, &expected);
         // Every second time from a view that was flushed: a crash then comes back to a prefix of what is in files.
         if round % 2 == 1 {
             assert!(node.terminate().success());
@@ -40,11 +35,11 @@ fn what_was_acknowledged_survives_kill_9() {
 #[test]
 fn the_log_gives_back_a_view_that_is_gone_or_damaged() {
     let mut node = Node::serve("base_uri: /sessions/v1\n");
-    let expected = write_some(&node);
+    let expected = write_sessions(&node, 20);
     node.kill9();
     fs::remove_dir_all(node.data_dir().join("view")).unwrap();
     node.restart();
-    check(&node, &expected);
+    check_sessions(&node, &expected);
 
     // A clean stop flushes the view: there are files to damage.
     assert!(node.terminate().success());
@@ -53,7 +48,7 @@ fn the_log_gives_back_a_view_that_is_gone_or_damaged() {
     let manifest = manifest.into_iter().find(|path| path.to_string_lossy().contains("MANIFEST")).unwrap();
     fs::write(&manifest, b"this is not a manifest").unwrap();
     node.restart();
-    check(&node, &expected);
+    check_sessions(&node, &expected);
     node.wait_for_log("that the view is made again", |line| {
         line["msg"].as_str().is_some_and(|message| message.contains("is made again from the log"))
     });
@@ -67,7 +62,7 @@ fn the_log_gives_back_a_view_that_is_gone_or_damaged() {
 fn a_view_with_flipped_bits_is_found_out_and_made_again() {
     let mut node = Node::serve("base_uri: /sessions/v1\n");
     let (body, sessions) = (incompressible(), 40);
-    (0..sessions).for_each(|n| assert_eq!(node.post(&target(n), &body).status, 201));
+    (0..sessions).for_each(|n| assert_eq!(node.post(&session(n), &body).status, 201));
     assert!(node.terminate().success());
     let generation = only_folder(&node.data_dir().join("view/sessions"));
     let table = a_table(&generation);
@@ -78,14 +73,14 @@ fn a_view_with_flipped_bits_is_found_out_and_made_again() {
 
     let exit = node.starts_and_ends_while(|node| {
         for n in 0..sessions {
-            if let Ok(read) = node.try_request(message("GET", &target(n), &[], b"")) {
+            if let Ok(read) = node.try_request(message("GET", &session(n), &[], b"")) {
                 assert_ne!(read.status, 404, "{}", read.everything());
             }
         }
     });
     assert_eq!(exit, Some(1));
     node.restart();
-    (0..sessions).for_each(|n| assert_eq!(node.get(&target(n)).body, body));
+    (0..sessions).for_each(|n| assert_eq!(node.get(&session(n)).body, body));
     assert!(node.data_dir().join("view/sessions/damaged").exists());
 }
 
@@ -103,7 +98,7 @@ fn a_log_is_cleaned_and_loses_nothing_that_is_needed() {
                 for round in 0..30_u8 {
                     body[0] = round;
                     for n in (writer..SESSIONS).step_by(4) {
-                        let answer = connection.exchange(message("POST", &target(n), &[], &body)).unwrap();
+                        let answer = connection.exchange(message("POST", &session(n), &[], &body)).unwrap();
                         assert_eq!(answer.status, 201);
                     }
                 }
@@ -112,7 +107,7 @@ fn a_log_is_cleaned_and_loses_nothing_that_is_needed() {
         .collect();
     writers.into_iter().for_each(|writer| writer.join().unwrap());
     for n in (0..SESSIONS).step_by(10) {
-        assert_eq!(node.delete(&target(n)).status, 204);
+        assert_eq!(node.delete(&session(n)).status, 204);
     }
     // 48 MB were written, of which 1.6 MB live.
     eventually("the log is cleaned", Duration::from_secs(60), || {
@@ -125,7 +120,7 @@ fn a_log_is_cleaned_and_loses_nothing_that_is_needed() {
     fs::remove_dir_all(node.data_dir().join("view")).unwrap();
     node.restart();
     for n in 0..SESSIONS {
-        let read = node.get(&target(n));
+        let read = node.get(&session(n));
         assert_eq!(read.status, if n % 10 == 0 { 404 } else { 200 }, "session {n}");
         assert!(read.status == 404 || read.body[0] == 29, "session {n} is the newest");
     }
@@ -155,36 +150,36 @@ fn a_table(generation: &std::path::Path) -> std::path::PathBuf {
 #[test]
 fn a_view_that_lacks_a_file_is_made_again() {
     let mut node = Node::serve("base_uri: /sessions/v1\n");
-    let expected = write_some(&node);
+    let expected = write_sessions(&node, 20);
     assert!(node.terminate().success());
     let generation = only_folder(&node.data_dir().join("view/sessions"));
     fs::remove_file(a_table(&generation)).unwrap();
     node.restart();
-    check(&node, &expected);
+    check_sessions(&node, &expected);
     assert!(node.data_dir().join("view/sessions/damaged").exists());
 }
 
 #[test]
 fn a_view_of_another_log_is_not_believed() {
     let mut node = Node::dev();
-    write_some(&node);
+    write_sessions(&node, 20);
     assert!(node.terminate().success());
     // The same secrets, a new log: what the view knows is of another life.
     fs::remove_dir_all(node.data_dir().join("log")).unwrap();
     node.restart();
     for n in 0..20 {
-        assert_eq!(node.get(&target(n)).status, 404);
+        assert_eq!(node.get(&session(n)).status, 404);
     }
-    assert_eq!(node.post(&target(1), "new").status, 201);
-    assert_eq!(node.get(&target(1)).text(), "new");
+    assert_eq!(node.post(&session(1), "new").status, 201);
+    assert_eq!(node.get(&session(1)).text(), "new");
 }
 
 /// Promise 7: on a 404 MediaWiki deletes the session id, everywhere.
 #[test]
 fn a_node_that_starts_never_says_that_a_live_session_is_not_there() {
     let mut node = Node::dev();
-    let expected = write_some(&node);
-    let live = expected.iter().find_map(|(n, body)| body.as_ref().map(|_| target(*n))).unwrap();
+    let expected = write_sessions(&node, 20);
+    let live = expected.iter().find_map(|(n, body)| body.as_ref().map(|_| session(*n))).unwrap();
     let mut refused = 0;
     for _ in 0..5 {
         node.kill9();
@@ -283,7 +278,7 @@ fn a_log_that_fails_ends_the_node_and_loses_nothing_that_was_acknowledged() {
     let body = incompressible();
     let mut acknowledged = Vec::new();
     let refusal = (0..20_000).find_map(|n| {
-        let answer = node.try_request(message("POST", &target(n), &[], &body)).ok()?;
+        let answer = node.try_request(message("POST", &session(n), &[], &body)).ok()?;
         if answer.status == 201 {
             acknowledged.push(n);
             return None;
@@ -305,7 +300,7 @@ fn a_log_that_fails_ends_the_node_and_loses_nothing_that_was_acknowledged() {
     let mut node = node.without_wrapper();
     node.restart();
     for n in acknowledged {
-        assert_eq!(node.get(&target(n)).status, 200, "session {n}");
+        assert_eq!(node.get(&session(n)).status, 200, "session {n}");
     }
 }
 
@@ -336,29 +331,6 @@ fn clients_that_stall_do_not_hold_up_a_stop() {
     node.restart();
     assert_eq!(node.get("/sessions/v1/k").status, 200);
     drop((half, silent, deaf));
-}
-
-fn write_some(node: &Node) -> BTreeMap<usize, Option<String>> {
-    let mut expected = BTreeMap::new();
-    for n in 0..20 {
-        assert_eq!(node.post(&target(n), format!("body of {n}")).status, 201);
-        expected.insert(n, Some(format!("body of {n}")));
-    }
-    for n in (0..20).step_by(3) {
-        assert_eq!(node.delete(&target(n)).status, 204);
-        expected.insert(n, None);
-    }
-    expected
-}
-
-fn check(node: &Node, expected: &BTreeMap<usize, Option<String>>) {
-    for (n, body) in expected {
-        let read = node.get(&target(*n));
-        match body {
-            Some(body) => assert_eq!((read.status, read.text()), (200, body.as_str()), "session {n}"),
-            None => assert_eq!(read.status, 404, "session {n} was deleted"),
-        }
-    }
 }
 
 fn only_folder(folder: &std::path::Path) -> std::path::PathBuf {

@@ -27,6 +27,15 @@ fn launch(config: &str, issued: &Issued) -> Launch {
     launch
 }
 
+/// With so many places. A file with limits is one of Solera's own, and needs secrets.
+fn start_with_connections(connections_max: usize, issued: &Issued) -> Node {
+    let config = format!(
+        "{CONFIG}limits: {{ max_connections: {connections_max} }}\ndc: default\n\
+         secrets: {{ index: {{ file: '${{DIR}}/index' }}, ring: [ {{ id: 1, file: '${{DIR}}/ring' }} ] }}\n"
+    );
+    launch(&config, issued).file("index", [b'i'; 32]).file("ring", [b'r'; 32]).start()
+}
+
 fn in_dir(node: &Node, name: &str) -> PathBuf {
     node.data_dir().parent().unwrap().join(name)
 }
@@ -290,11 +299,7 @@ const LET_GO_WITHIN: Duration = Duration::from_secs(18);
 fn whoever_does_not_finish_a_handshake_loses_the_place_and_others_are_served_meanwhile() {
     const SILENT: usize = 200;
     let authority = Authority::new();
-    let config = format!("{CONFIG}limits: {{ max_connections: 201 }}\ndc: default\nsecrets: ${{SECRETS}}\n");
-    let node = launch(&with_secrets(&config), &authority.issue(30))
-        .file("index", [b'i'; 32])
-        .file("ring", [b'r'; 32])
-        .start();
+    let node = start_with_connections(SILENT + 1, &authority.issue(30));
     let client = TlsClient::trusting(&authority);
     let mut bystander = client.open(node.address).unwrap();
     let begun = Instant::now();
@@ -321,20 +326,10 @@ fn whoever_does_not_finish_a_handshake_loses_the_place_and_others_are_served_mea
     assert_eq!(metric(&node, timeouts), i64::try_from(SILENT).unwrap());
 }
 
-/// A file with limits is one of Solera's own, and needs secrets.
-fn with_secrets(config: &str) -> String {
-    let secrets = "{ index: { file: '${DIR}/index' }, ring: [ { id: 1, file: '${DIR}/ring' } ] }";
-    config.replace("${SECRETS}", secrets)
-}
-
 #[test]
 fn whoever_takes_no_answer_loses_the_place() {
     let authority = Authority::new();
-    let config = format!("{CONFIG}limits: {{ max_connections: 2 }}\ndc: default\nsecrets: ${{SECRETS}}\n");
-    let node = launch(&with_secrets(&config), &authority.issue(30))
-        .file("index", [b'i'; 32])
-        .file("ring", [b'r'; 32])
-        .start();
+    let node = start_with_connections(2, &authority.issue(30));
     let client = TlsClient::trusting(&authority);
     let mut bystander = client.open(node.address).unwrap();
     let large = vec![b'x'; 1_048_576];

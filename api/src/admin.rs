@@ -109,8 +109,8 @@ fn store(app: &App, query: &str) -> Result<Option<StoreName>, Unusable> {
     let mut found = None;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let name = pair.strip_prefix("store=").ok_or(Unusable::Parameter)?;
-        let store = app.stores.iter().find(|store| store.name.as_str() == name);
-        found = Some(store.ok_or(Unusable::Store)?.name.clone());
+        let name = name.parse().map_err(|_| Unusable::Store)?;
+        found = Some(app.stores.get(&name).ok_or(Unusable::Store)?.name.clone());
     }
     Ok(found)
 }

@@ -84,6 +84,13 @@ impl Target<'_> {
             up_to,
         })
     }
+
+    fn head(&self, key: &KeyId) -> Result<Option<Head>, ViewError> {
+        match self.hot.and_then(|hot| hot.peek(key)) {
+            Some(cell) => Ok(Some(Head::of(&cell))),
+            None => self.view.head(key),
+        }
+    }
 }
 
 /// The view holds `write` from now on.
@@ -91,15 +98,6 @@ pub(crate) fn written(write: ViewWrite, debts: &Debts, hot: Option<&HotCells>) {
     debts.take(&write.debts);
     if let Some(hot) = hot {
         write.cells.into_iter().for_each(|(key, cell)| hot.put(key, cell));
-    }
-}
-
-impl Target<'_> {
-    fn head(&self, key: &KeyId) -> Result<Option<Head>, ViewError> {
-        match self.hot.and_then(|hot| hot.peek(key)) {
-            Some(cell) => Ok(Some(Head::of(&cell))),
-            None => self.view.head(key),
-        }
     }
 }
 

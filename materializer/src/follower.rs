@@ -12,8 +12,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Census, CheckedBatch, Class, Debts, Expired, Fence, Head, Metrics, Recount, Served, Serving, View,
-    ViewError, ViewWrite,
+    Census, CheckedBatch, Class, Debts, Expired, Fence, Metrics, Recount, Served, Serving, View, ViewError,
+    ViewWrite,
     apply::{Target, marks, written},
     metrics::StoreMetrics,
     view::SavedLog,
@@ -290,15 +290,13 @@ impl Apply {
         let (view, debts, clock) = (self.into.view(), &self.debts, &self.follower.clock);
         // Not before this node's own readers have been told that it expired, either.
         let gc_now = clock.gc_now().min(clock.last_read_now());
-        let (mut cells, mut recount) = (BTreeMap::new(), Recount::new());
+        let (mut cells, mut census) = (BTreeMap::new(), Recount::new());
         // Nothing to look for before the log's time is known, or while destruction is held.
         if Timestamp::EPOCH < gc_now {
             let Expired { stripped, next } = view.expired(self.sweep_after, gc_now)?;
             (cells, self.sweep_after) = (stripped, next);
-            for (key, cell) in &cells {
-                self.census.replace(view.head(key)?, Head::of(cell), &mut recount);
-            }
-            recount.extend(self.census.forget_before(gc_now));
+            // What is stripped has expired: it is not counted any more once its minute has passed.
+            census = self.census.forget_before(gc_now);
         }
         let mut forgiven = BTreeMap::new();
         for (key, _) in debts.all() {
@@ -307,13 +305,11 @@ impl Apply {
                 forgiven.insert(key, None);
             }
         }
-        if !cells.is_empty() || !forgiven.is_empty() || !recount.is_empty() {
+        if !cells.is_empty() || !forgiven.is_empty() || !census.is_empty() {
             let marks = marks(clock, self.newest_version);
-            let write =
-                ViewWrite { cells, debts: forgiven.clone(), census: recount, marks, ..ViewWrite::default() };
+            let write = ViewWrite { cells, debts: forgiven, census, marks, ..ViewWrite::default() };
             view.write(&write)?;
-            write.cells.into_iter().for_each(|(key, cell)| self.into.hot().put(key, cell));
-            debts.take(&forgiven);
+            written(write, debts, Some(self.into.hot()));
             self.show_debts();
         }
         self.show_census();

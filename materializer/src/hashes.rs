@@ -2,7 +2,7 @@
 
 use schemas::{KeyId, Timestamp, Until, Version};
 
-use crate::{Cell, State};
+use crate::{Cell, State, cell::droppable};
 
 /// How many numbers. The first twelve bits of a key id say which.
 pub const BUCKETS: usize = 4096;
@@ -39,19 +39,16 @@ impl Essence {
 
     /// Whether the cell may matter to anybody at `gc_now`: otherwise views drop it, each in its own time.
     pub fn matters(&self, gc_now: Timestamp) -> bool {
-        match self.retain_until {
-            Until::At(end) => gc_now <= end,
-            Until::Never => true,
-        }
+        !droppable(self.retain_until, gc_now)
     }
 
     fn hash(&self) -> u128 {
         let mut hasher = blake3::Hasher::new();
         hasher.update(self.key.as_bytes());
         hasher.update(&self.version.to_bytes());
-        hasher.update(&millis(self.retain_until));
+        hasher.update(&self.retain_until.bits().to_be_bytes());
         match self.expires_at {
-            Some(expires_at) => hasher.update(b"set").update(&millis(expires_at)),
+            Some(expires_at) => hasher.update(b"set").update(&expires_at.bits().to_be_bytes()),
             None => hasher.update(b"delete"),
         };
         let mut first = [0; 16];
@@ -98,14 +95,6 @@ impl std::fmt::Debug for Hashes {
 fn bucket(key: &KeyId) -> usize {
     let [first, second, ..] = *key.as_bytes();
     usize::from(u16::from_be_bytes([first, second]) >> 4)
-}
-
-fn millis(until: Until) -> [u8; 8] {
-    match until {
-        Until::At(time) => time.as_millis().min(u64::MAX - 1),
-        Until::Never => u64::MAX,
-    }
-    .to_be_bytes()
 }
 
 #[cfg(test)]

@@ -61,6 +61,22 @@ pub enum Until {
 }
 
 impl Until {
+    /// From the word that [`bits`](Self::bits) gives.
+    pub const fn from_bits(bits: u64) -> Self {
+        match bits {
+            u64::MAX => Self::Never,
+            millis => Self::At(Timestamp(millis)),
+        }
+    }
+
+    /// In one word: Unix milliseconds, or all ones for never. A moment that has all ones becomes the one before it.
+    pub fn bits(self) -> u64 {
+        match self {
+            Self::At(end) => end.0.min(u64::MAX - 1),
+            Self::Never => u64::MAX,
+        }
+    }
+
     /// Whether the end lies after `now`.
     pub fn is_after(self, now: Timestamp) -> bool {
         match self {
@@ -115,6 +131,15 @@ mod tests {
         for text in ["", "+1", "-1", " 1", "01", "1.5", "Never", "18446744073709551616"] {
             assert!(Until::parse(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_word_reads_back_and_no_moment_becomes_never() {
+        for end in [Until::Never, Until::At(Timestamp(0)), Until::At(Timestamp(u64::MAX - 1))] {
+            assert_eq!(Until::from_bits(end.bits()), end);
+        }
+        assert_eq!(Until::Never.bits(), u64::MAX);
+        assert_eq!(Until::At(Timestamp(u64::MAX)).bits(), u64::MAX - 1);
     }
 
     #[test]

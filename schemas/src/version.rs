@@ -115,7 +115,7 @@ impl Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}-{}", self.hlc.0, self.writer)
+        f.write_str(str::from_utf8(&self.to_text()).expect("hex digits and a dash are ASCII"))
     }
 }
 
@@ -190,7 +190,6 @@ mod tests {
         fn text_and_bytes_read_back_and_sort_as_versions_do(a: (u64, u64), b: (u64, u64)) {
             let (a, b) = (version(a.0, a.1), version(b.0, b.1));
             prop_assert_eq!(a.to_string().parse(), Ok(a));
-            prop_assert_eq!(a.to_string().into_bytes(), a.to_text());
             prop_assert_eq!(Version::from_bytes(a.to_bytes()), a);
             prop_assert_eq!(a.cmp(&b), a.to_bytes().cmp(&b.to_bytes()));
             prop_assert_eq!(a.cmp(&b), a.to_string().cmp(&b.to_string()));

@@ -107,19 +107,16 @@ impl Disk {
         Ok(Self { free: bytes(found.f_bavail), total: bytes(found.f_blocks), free_files })
     }
 
-    const fn reserve(self) -> u64 {
-        let part = self.total / 40;
-        if part < RESERVE_BYTES { part } else { RESERVE_BYTES }
+    fn reserve(self) -> u64 {
+        (self.total / 40).min(RESERVE_BYTES)
     }
 
-    const fn hard_mark(self) -> u64 {
-        let part = self.total / 20;
-        if part < HARD_MARK_BYTES { part } else { HARD_MARK_BYTES }
+    fn hard_mark(self) -> u64 {
+        (self.total / 20).min(HARD_MARK_BYTES)
     }
 
-    const fn high_mark(self) -> u64 {
-        let part = self.total / 10;
-        if part < HIGH_MARK_BYTES { part } else { HIGH_MARK_BYTES }
+    fn high_mark(self) -> u64 {
+        (self.total / 10).min(HIGH_MARK_BYTES)
     }
 
     fn room(self) -> Room {

@@ -24,6 +24,7 @@ mod open_files;
 mod repair;
 mod secrets;
 mod space;
+mod tasks;
 mod telemetry;
 mod tls;
 mod view_dir;

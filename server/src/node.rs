@@ -1,6 +1,6 @@
 //! A node: who is connected to whom, from the first socket to the last flush.
 
-use std::{fs, sync::Arc, thread, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use api::{
@@ -11,17 +11,13 @@ use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
     embedded::{EmbeddedLog, EmbeddedOptions},
 };
-use materializer::{
-    Follower, Reads, View, ViewError,
-    sessions::{SessionView, ViewMemory},
-};
+use materializer::{Follower, Reads, View, ViewError, sessions::ViewMemory};
 use prometheus::Registry;
 use rand::Rng;
 use schemas::{MacKey, StoreName, Topic, WriterId, caps::CLOCK_DRIFT_MAX};
 use tokio::{
     net::TcpListener,
-    runtime::Handle,
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, watch},
     task::{JoinError, JoinSet, spawn_blocking},
 };
 use tokio_util::sync::CancellationToken;
@@ -40,9 +36,10 @@ use crate::{
     secrets::{self, Secrets},
     space::{self, SpaceMetrics},
     store::{Parts, StoreNode},
+    tasks,
     telemetry::Log,
     tls::DataTls,
-    view_dir,
+    view_dir::ViewDir,
 };
 
 /// How long a stop may take before what has not finished is left behind.
@@ -149,18 +146,11 @@ struct Node {
     latches: Vec<Latch>,
     listeners: JoinSet<()>,
     stop_listening: CancellationToken,
-    open: Vec<OpenStore>,
+    /// For jobs, and to be closed at the end.
+    open: Vec<Workplace>,
     /// Followers and repairs. None of them ends by itself while the node is well.
     work: JoinSet<anyhow::Result<()>>,
     stop_working: CancellationToken,
-}
-
-/// What has to be closed at the end.
-struct OpenStore {
-    name: StoreName,
-    log: Arc<EmbeddedLog>,
-    /// The generation that is served.
-    view: watch::Sender<Arc<SessionView>>,
 }
 
 impl Node {
@@ -204,52 +194,29 @@ impl Node {
         let memory = ViewMemory::of(config.memory_mb as usize * 1024 * 1024);
         memory.cells.register(registry).context("register the metrics of the cells in memory")?;
         let opening = async {
-            let mut workplaces = Vec::new();
-            for ((name, store), latch) in config.stores.iter().zip(std::mem::take(&mut self.latches)) {
-                let open =
-                    OpenedParts::open(config, secrets, (name, store), &disk_watch, &memory, &metrics).await;
-                let (parts, open) = open.with_context(|| format!("open the store {name}"))?;
-                let (log, generation) = (Arc::clone(&open.log), open.view.clone());
-                self.open.push(open);
-                let behind = catch_up(&parts, stop.clone()).await;
-                behind.with_context(|| format!("make the view of {name} from its log"))?;
-                let (mac, retention) = (parts.mac.clone(), parts.retention);
-                let (store_node, follower) =
-                    StoreNode::assemble(parts).with_context(|| format!("read the view of {name}"))?;
-                let Reads { serving, clock, fence, .. } = &*store_node.reads;
-                let rule = crate::droppable(Arc::clone(serving), Arc::clone(clock), retention);
-                log.drop_what(Box::new(rule));
-                let workplace = Workplace {
-                    name: name.clone(),
-                    view_dir: view_dir::of_store(config, name),
-                    checkpoints: checkpoints(config, name),
-                    log: Arc::clone(&log),
-                    generation: generation.clone(),
-                    fence: Arc::clone(fence),
-                    successor: store_node.successor.clone(),
-                    mac,
-                    clock: Arc::clone(clock),
-                    memory: memory.clone(),
-                };
-                let (of, room) = (log.topic().to_string(), app.disk_room.clone());
-                let (topic, clock) = (log.topic().clone(), Arc::clone(clock));
+            for ((name, of_store), latch) in config.stores.iter().zip(std::mem::take(&mut self.latches)) {
+                let disk = disk_watch.clone();
+                let opened =
+                    open_store(config, secrets, (name, of_store), disk, &memory, &metrics, stop).await;
+                let (store, follower, place) = opened.with_context(|| format!("open the store {name}"))?;
+                let (topic, clock) = (place.log.topic().clone(), Arc::clone(&place.clock));
                 self.work.spawn(clock_watch::watch(topic, clock, clocks.clone(), self.stop_working.clone()));
-                let fence = Arc::clone(fence);
+                let (of, room) = (place.log.topic().to_string(), app.disk_room.clone());
+                let fence = Arc::clone(&place.fence);
                 self.work.spawn(disk::watch_standstill(of, fence, room, self.stop_working.clone()));
-                self.work.spawn(follow(follower, self.stop_working.clone())?);
-                self.work.spawn(watch_log(Arc::clone(&log)));
-                self.work.spawn(watch_view(generation.subscribe(), self.stop_working.clone()));
-                let view = generation.subscribe();
-                let (clock, stop) = (Arc::clone(&workplace.clock), self.stop_working.clone());
+                self.work.spawn(tasks::follow(follower, self.stop_working.clone())?);
+                self.work.spawn(tasks::watch_log(Arc::clone(&place.log)));
+                self.work.spawn(tasks::watch_view(place.generation.subscribe(), self.stop_working.clone()));
+                let (log, view) = (Arc::clone(&place.log), place.generation.subscribe());
+                let (clock, stop) = (Arc::clone(&place.clock), self.stop_working.clone());
                 self.work.spawn(space::keep(log, view, clock, space.clone(), stop));
-                self.bring_up(store_node, name, app, latch).await?;
+                self.open.push(place.clone());
+                self.bring_up(store, name, app, latch).await?;
                 if let Some(config) = config.checkpoints {
-                    let stop = self.stop_working.clone();
-                    self.work.spawn(jobs::keep_checkpoints(workplace.clone(), config, stop));
+                    self.work.spawn(jobs::keep_checkpoints(place, config, self.stop_working.clone()));
                 }
-                workplaces.push(workplace);
             }
-            self.work.spawn(jobs::run(orders, workplaces, self.stop_working.clone()));
+            self.work.spawn(jobs::run(orders, self.open.clone(), self.stop_working.clone()));
             Ok::<_, anyhow::Error>(())
         };
         match stop.run_until_cancelled(opening).await {
@@ -311,7 +278,7 @@ impl Node {
         spawn_blocking(move || logs.iter().for_each(|log| log.close())).await.context("close the logs")?;
         while self.work.join_next().await.is_some() {}
         let views: Vec<_> =
-            self.open.iter().map(|store| (store.name.clone(), store.view.borrow().clone())).collect();
+            self.open.iter().map(|store| (store.name.clone(), store.generation.borrow().clone())).collect();
         let close = move || {
             views.iter().try_for_each(|(name, view)| match view.close() {
                 Err(error @ ViewError::NoSpace(_)) => {
@@ -335,45 +302,65 @@ struct Metrics {
     measured: writer::Metrics,
 }
 
-/// A store's parts on disk.
-struct OpenedParts;
+/// Opens log and view of a store, brings the view near the end of the log, and puts the store together: nothing works
+/// before its follower runs.
+async fn open_store(
+    config: &Config,
+    secrets: &Secrets,
+    (name, of_store): (&StoreName, &StoreConfig),
+    disk: DiskWatch,
+    memory: &ViewMemory,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> anyhow::Result<(StoreNode, Follower, Workplace)> {
+    let machine: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let log = open_log(config, name, &machine, disk)?;
+    let longest_ttl = log.longest_ttl(of_store.max_ttl.duration()).context("read the log")?;
+    let clock = Arc::new(LogClock::new(Arc::clone(&machine)));
+    let own = Arc::clone(&log) as Arc<dyn EventLog>;
+    let view_dir = ViewDir {
+        path: config.data_dir.join("view").join(name.as_str()),
+        memory: memory.clone(),
+        clock: Arc::clone(&clock),
+        logs: vec![Arc::clone(&own)],
+    };
+    let checkpoints = checkpoints(config, name);
+    let view = Arc::new(view_dir.open(&checkpoints).await?);
+    let marks = view.saved()?.marks;
+    clock.remember(marks.newest_append, marks.read_now);
+    warn_of_a_clock_that_was_ahead(name, marks.read_now.since(machine.wall()));
 
-impl OpenedParts {
-    async fn open(
-        config: &Config,
-        secrets: &Secrets,
-        (name, store): (&StoreName, &StoreConfig),
-        disk: &DiskWatch,
-        memory: &ViewMemory,
-        metrics: &Metrics,
-    ) -> anyhow::Result<(Parts, OpenStore)> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-        let log = open_log(config, name, &clock, disk.clone())?;
-        let longest_ttl = log.longest_ttl(store.max_ttl.duration()).context("read the log")?;
-        let log_clock = Arc::new(LogClock::new(Arc::clone(&clock)));
-        let own = Arc::clone(&log) as Arc<dyn EventLog>;
-        let (dir, checkpoints) = (view_dir::of_store(config, name), checkpoints(config, name));
-        let view = view_dir::open(&dir, memory, &log_clock, &[Arc::clone(&own)], &checkpoints).await?;
-        let view = Arc::new(view);
-        let marks = view.saved()?.marks;
-        log_clock.remember(marks.newest_append, marks.read_now);
-        warn_of_a_clock_that_was_ahead(name, marks.read_now.since(clock.wall()));
-
-        let parts = Parts {
-            own,
-            mirrored: Vec::new(),
-            view: Arc::clone(&view) as Arc<dyn View>,
-            cells: memory.cells.clone(),
-            clock: log_clock,
-            mac: MacKey::derive(secrets.index.expose()),
-            retention: retention(longest_ttl),
-            writer_id: WriterId(rand::rng().random()),
-            read_consistency: store.read_consistency,
-            counted: metrics.counted.clone(),
-            measured: metrics.measured.clone(),
-        };
-        Ok((parts, OpenStore { name: name.clone(), log, view: watch::Sender::new(view) }))
-    }
+    let mac = MacKey::derive(secrets.index.expose());
+    let retention = retention(longest_ttl);
+    let parts = Parts {
+        own,
+        mirrored: Vec::new(),
+        view: Arc::clone(&view) as Arc<dyn View>,
+        cells: memory.cells.clone(),
+        clock: Arc::clone(&clock),
+        mac: mac.clone(),
+        retention,
+        writer_id: WriterId(rand::rng().random()),
+        read_consistency: of_store.read_consistency,
+        counted: metrics.counted.clone(),
+        measured: metrics.measured.clone(),
+    };
+    catch_up(&parts, stop.clone()).await.context("bring the view up to its log")?;
+    let (store, follower) = StoreNode::assemble(parts).context("read the view")?;
+    let Reads { serving, fence, .. } = &*store.reads;
+    log.drop_what(Box::new(crate::droppable(Arc::clone(serving), Arc::clone(&clock), retention)));
+    let place = Workplace {
+        name: name.clone(),
+        view_dir,
+        checkpoints,
+        log,
+        generation: watch::Sender::new(view),
+        fence: Arc::clone(fence),
+        successor: store.successor.clone(),
+        mac,
+        clock,
+    };
+    Ok((store, follower, place))
 }
 
 /// Also where there are none, or none any more: those that are left can be started from.
@@ -421,51 +408,6 @@ fn warn_of_a_clock_that_was_ahead(store: &StoreName, by: Duration) {
              Until it has caught up, sessions that are written to {store} live longer by that much",
             by.as_secs()
         );
-    }
-}
-
-/// The follower on a thread of its own, as a task that ends with it.
-fn follow(
-    follower: Follower,
-    stop: CancellationToken,
-) -> anyhow::Result<impl Future<Output = anyhow::Result<()>> + Send + 'static> {
-    let (sender, ended) = oneshot::channel();
-    let runtime = Handle::current();
-    let run = move || {
-        let _node_is_gone = sender.send(runtime.block_on(follower.run(stop)));
-    };
-    thread::Builder::new().name("follower".to_owned()).spawn(run).context("start the follower's thread")?;
-    Ok(async { Ok(ended.await.context("the follower panicked")??) })
-}
-
-/// Ends when the log has failed, with its reason.
-async fn watch_log(log: Arc<EmbeddedLog>) -> anyhow::Result<()> {
-    let mut failure = log.failure();
-    match failure.wait_for(Option::is_some).await {
-        Ok(reason) => Err(anyhow!("{}: {}", log.topic(), reason.as_deref().unwrap_or_default())),
-        // The log was closed in order.
-        Err(_) => Ok(()),
-    }
-}
-
-/// Ends when the view that is served is known to be damaged, with what is: the next start makes it anew.
-async fn watch_view(
-    mut generation: watch::Receiver<Arc<SessionView>>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    loop {
-        let (dir, mut damage) = {
-            let view = generation.borrow_and_update();
-            (view.dir().to_owned(), view.damage())
-        };
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            what = damage.wait_for(Option::is_some) => if let Ok(what) = what {
-                let (dir, what) = (dir.display(), what.as_deref().unwrap_or_default());
-                return Err(anyhow!("the view in {dir} is damaged; the next start makes it anew: {what}"));
-            },
-            changed = generation.changed() => changed.context("nobody serves a view any more")?,
-        }
     }
 }
 

@@ -43,6 +43,23 @@ fn comes_back(node: &Node) -> Duration {
     begun.elapsed()
 }
 
+fn with_pinned() -> Node {
+    let node = launch(CONFIG).start();
+    assert_eq!(node.post(PINNED, "pinned").status, 201);
+    node
+}
+
+/// No read failed meanwhile, and every key holds what it may, also after a kill.
+fn nothing_was_lost(mut node: Node, load: Load) {
+    let (mut writers, met) = load.end();
+    assert!(met.failed.is_empty(), "a read failed: {:?}", met.failed);
+    check_all(&mut writers);
+    node.kill9();
+    node.restart();
+    check_all(&mut writers);
+    assert_eq!(node.get(PINNED).text(), "pinned");
+}
+
 #[test]
 fn a_full_disk_refuses_writes_serves_reads_and_goes_on_when_there_is_space() {
     let rounds = match Extent::asked_for() {
@@ -124,8 +141,7 @@ fn an_append_that_finds_no_space_is_refused_once_it_is_known_not_to_be_stored() 
     if Extent::asked_for() == Extent::None {
         return;
     }
-    let mut node = launch(CONFIG).start();
-    assert_eq!(node.post(PINNED, "pinned").status, 201);
+    let node = with_pinned();
     let load = Load::begin(node.address, 0);
     for _ in 0..3 {
         let wal = newest(&only_folder_of(&node, "log"), "log");
@@ -136,12 +152,7 @@ fn an_append_that_finds_no_space_is_refused_once_it_is_known_not_to_be_stored() 
         drop(fault);
         comes_back(&node);
     }
-    let (mut writers, met) = load.end();
-    assert!(met.failed.is_empty(), "a read failed: {:?}", met.failed);
-    check_all(&mut writers);
-    node.kill9();
-    node.restart();
-    check_all(&mut writers);
+    nothing_was_lost(node, load);
 }
 
 /// The same, but even a sync finds no space, again and again.
@@ -150,20 +161,14 @@ fn a_sync_that_finds_no_space_leaves_the_outcome_open_until_the_log_has_recovere
     if Extent::asked_for() == Extent::None {
         return;
     }
-    let mut node = launch(CONFIG).start();
-    assert_eq!(node.post(PINNED, "pinned").status, 201);
+    let node = with_pinned();
     let load = Load::begin(node.address, 0);
     let fault = Fault::begin(node.pid(), "fdatasync:error=ENOSPC", &[]);
     eventually("everything is refused", Duration::from_secs(5), || refuses_all(&node).then_some(()));
     assert!(node.is_ready(), "it serves reads");
     drop(fault);
     println!("back after {:?}", comes_back(&node));
-    let (mut writers, met) = load.end();
-    assert!(met.failed.is_empty(), "a read failed: {:?}", met.failed);
-    check_all(&mut writers);
-    node.kill9();
-    node.restart();
-    check_all(&mut writers);
+    nothing_was_lost(node, load);
 }
 
 /// All of the batch is in the write-ahead log, and a kill leaves it there: the start brings it back. So nobody may have
@@ -173,8 +178,7 @@ fn what_a_crash_may_bring_back_was_not_called_refused() {
     if Extent::asked_for() == Extent::None {
         return;
     }
-    let mut node = launch(CONFIG).start();
-    assert_eq!(node.post(PINNED, "pinned").status, 201);
+    let mut node = with_pinned();
     let fault = Fault::begin(node.pid(), "fdatasync:error=ENOSPC", &[]);
     let open = node.post("/sessions/v1/open", "x");
     let refused = node.post("/sessions/v1/refused", "x");
@@ -195,8 +199,7 @@ fn a_view_without_space_stands_still_and_goes_on() {
     if Extent::asked_for() == Extent::None {
         return;
     }
-    let mut node = launch(CONFIG).start();
-    assert_eq!(node.post(PINNED, "pinned").status, 201);
+    let node = with_pinned();
     let view = only_folder_of(&node, "view/sessions");
     let files: Vec<_> = (0..200).map(|n| format!("{view}/{n:06}.sst")).collect();
     let fault = Fault::begin(node.pid(), "write,pwrite64,fdatasync:error=ENOSPC", &files);
@@ -212,13 +215,7 @@ fn a_view_without_space_stands_still_and_goes_on() {
     assert!(node.is_ready(), "it serves reads");
     drop(fault);
     println!("back after {:?}", comes_back(&node));
-    let (mut writers, met) = load.end();
-    assert!(met.failed.is_empty(), "a read failed: {:?}", met.failed);
-    check_all(&mut writers);
-    node.kill9();
-    node.restart();
-    check_all(&mut writers);
-    assert_eq!(node.get(PINNED).text(), "pinned");
+    nothing_was_lost(node, load);
 }
 
 /// So many bytes without a pattern: what is flushed is as large as what was sent.

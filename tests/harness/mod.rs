@@ -1,4 +1,5 @@
-//! Starts the real program and talks to it byte by byte. It knows processes and HTTP/1.1, and nothing of sessions.
+//! Starts the real program and talks to it byte by byte. It knows processes and HTTP/1.1; of sessions, that they are
+//! written, deleted and read.
 //!
 //! ```text
 //! let node = Node::serve("base_uri: /sessions/v1\n");
@@ -12,10 +13,12 @@
 mod http;
 mod node;
 mod ports;
+mod sessions;
 mod tls;
 mod wait;
 
 pub(crate) use http::{Connection, Response, message, socket};
 pub(crate) use node::{Launch, Node};
+pub(crate) use sessions::{Sessions, check_sessions, session, write_sessions};
 pub(crate) use tls::{Authority, Issued, TlsClient};
 pub(crate) use wait::eventually;

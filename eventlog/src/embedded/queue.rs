@@ -66,16 +66,15 @@ impl Queue {
     /// Everything that waits, up to one batch. Blocks until something does; empty only when the queue is closed and
     /// has been handed out.
     pub(super) fn take_batch(&self) -> Vec<Pending> {
-        let idle = |state: &mut State| state.waiting.is_empty() && state.closed.is_none();
-        let mut state = self.changed.wait_while(self.lock(), idle).expect("no holder panics");
+        let mut state =
+            self.changed.wait_while(self.lock(), |state| state.is_idle()).expect("no holder panics");
         state.next_batch()
     }
 
     /// The same, but waits for `at_most` that long, and then has nothing; `None` when the queue is closed, whatever
     /// waits in it.
     pub(super) fn take_batch_within(&self, at_most: Duration) -> Option<Vec<Pending>> {
-        let idle = |state: &mut State| state.waiting.is_empty() && state.closed.is_none();
-        let waited = self.changed.wait_timeout_while(self.lock(), at_most, idle);
+        let waited = self.changed.wait_timeout_while(self.lock(), at_most, |state| state.is_idle());
         let (mut state, _) = waited.expect("no holder panics");
         state.closed.is_none().then(|| state.next_batch())
     }
@@ -86,6 +85,10 @@ impl Queue {
 }
 
 impl State {
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.closed.is_none()
+    }
+
     fn next_batch(&mut self) -> Vec<Pending> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while batch.len() < BATCH_RECORDS_MAX && bytes < BATCH_BYTES_MAX {

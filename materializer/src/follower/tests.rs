@@ -1,4 +1,7 @@
-use std::sync::Mutex;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use bytes::Bytes;
 use eventlog::{Clock, Incarnation, ManualClock, memory::MemoryLog};
@@ -125,6 +128,57 @@ impl Bench {
     }
 }
 
+/// A view that asks before every write whether it may be.
+struct Hooked<F> {
+    view: MemoryView,
+    may_write: F,
+}
+
+/// Over a copy of what `view` holds.
+fn hooked<F>(view: &MemoryView, may_write: F) -> Arc<Hooked<F>>
+where
+    F: Fn(&ViewWrite) -> Result<(), ViewError>,
+{
+    Arc::new(Hooked { view: MemoryView::from_contents(view.contents()), may_write })
+}
+
+/// As if the disk were full for as long as `full` says.
+fn without_space_while(full: &Arc<AtomicBool>, view: &MemoryView) -> Arc<impl View + use<>> {
+    let full = Arc::clone(full);
+    hooked(view, move |_| {
+        let no_space = || ViewError::NoSpace("No space left on device".into());
+        if full.load(Ordering::SeqCst) { Err(no_space()) } else { Ok(()) }
+    })
+}
+
+impl<F> fmt::Debug for Hooked<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooked").field("view", &self.view).finish_non_exhaustive()
+    }
+}
+
+impl<F> View for Hooked<F>
+where
+    F: Fn(&ViewWrite) -> Result<(), ViewError> + Send + Sync + 'static,
+{
+    fn get(&self, key: &KeyId) -> Result<Option<Cell>, ViewError> {
+        self.view.get(key)
+    }
+    fn write(&self, write: &ViewWrite) -> Result<(), ViewError> {
+        (self.may_write)(write)?;
+        self.view.write(write)
+    }
+    fn saved(&self) -> Result<Saved, ViewError> {
+        self.view.saved()
+    }
+    fn expired(&self, after: Option<KeyId>, gc_now: Timestamp) -> Result<Expired, ViewError> {
+        self.view.expired(after, gc_now)
+    }
+    fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError> {
+        self.view.scan(after, limit)
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_appended_can_be_read_when_the_fence_says_so() {
     let bench = Bench::new();
@@ -205,38 +259,22 @@ async fn a_stop_leaves_the_clocks_marks_and_the_debts_in_the_view() {
 /// IMPORTANT in the code: whoever waits at the fence reads the view next.
 #[tokio::test(start_paused = true)]
 async fn the_fence_moves_after_the_view_was_written() {
-    #[derive(Debug)]
-    struct Watching(MemoryView, Arc<Fence>);
-    impl View for Watching {
-        fn get(&self, key: &KeyId) -> Result<Option<Cell>, ViewError> {
-            self.0.get(key)
-        }
-        fn version(&self, key: &KeyId) -> Result<Option<Version>, ViewError> {
-            self.0.version(key)
-        }
-        fn write(&self, write: &ViewWrite) -> Result<(), ViewError> {
-            for (topic, partition, up_to) in &write.positions {
-                let last = Position { partition: *partition, offset: Offset(up_to.0 - 1) };
-                let passed = self.1.wait_for(topic, last, Duration::ZERO).now_or_never();
-                assert_ne!(passed, Some(Ok(())), "the fence has moved already");
-            }
-            self.0.write(write)
-        }
-        fn saved(&self) -> Result<Saved, ViewError> {
-            self.0.saved()
-        }
-        fn expired(&self, after: Option<KeyId>, gc_now: Timestamp) -> Result<Expired, ViewError> {
-            self.0.expired(after, gc_now)
-        }
-        fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError> {
-            self.0.scan(after, limit)
-        }
-    }
     let bench = Bench::new();
-    let view = Arc::new(Watching(MemoryView::from_contents(bench.view.contents()), Arc::clone(&bench.fence)));
+    let fence = Arc::clone(&bench.fence);
+    let view = hooked(&bench.view, move |write| {
+        for (topic, partition, up_to) in &write.positions {
+            let last = Position { partition: *partition, offset: Offset(up_to.0 - 1) };
+            let passed = fence.wait_for(topic, last, Duration::ZERO).now_or_never();
+            assert_ne!(passed, Some(Ok(())), "the fence has moved already");
+        }
+        Ok(())
+    });
     let follower = Follower { serving: Arc::new(Serving::new(view, cells())), ..bench.follower() };
-    let _follower = tokio::spawn(follower.run(CancellationToken::new()));
+    let stop = CancellationToken::new();
+    let follower = tokio::spawn(follower.run(stop.clone()));
     bench.applied(bench.append(&set(1, 1, Until::Never))).await;
+    stop.cancel();
+    follower.await.expect("the view saw nothing wrong").unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -368,92 +406,43 @@ async fn a_successor_brings_its_own_debts() {
     assert_eq!(bench.debts.count(), 0, "and they are paid like any other");
 }
 
-/// A successor that sees what the fence says whenever it is written.
-#[derive(Debug)]
-struct Seeing {
-    view: MemoryView,
-    fence: Arc<Fence>,
-    /// Not in the view that is served.
-    new: Mutex<Option<Position>>,
-    released: Mutex<Vec<bool>>,
-}
-
-impl View for Seeing {
-    fn get(&self, key: &KeyId) -> Result<Option<Cell>, ViewError> {
-        self.view.get(key)
-    }
-    fn write(&self, write: &ViewWrite) -> Result<(), ViewError> {
-        if let Some(new) = *self.new.lock().unwrap() {
-            let waiting = self.fence.wait_for(&topic(), new, Duration::ZERO).now_or_never();
-            self.released.lock().unwrap().push(waiting == Some(Ok(())));
-        }
-        self.view.write(write)
-    }
-    fn saved(&self) -> Result<Saved, ViewError> {
-        self.view.saved()
-    }
-    fn expired(&self, after: Option<KeyId>, gc_now: Timestamp) -> Result<Expired, ViewError> {
-        self.view.expired(after, gc_now)
-    }
-    fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError> {
-        self.view.scan(after, limit)
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn nobody_is_told_of_what_only_the_successor_holds_while_the_one_before_is_read() {
     let bench = Bench::of_partitions(3);
     let serving = Arc::new(Serving::new(Arc::clone(&bench.view) as Arc<dyn View>, cells()));
     let (sender, successors) = mpsc::channel(1);
     let follower = Follower { serving: Arc::clone(&serving), successors, ..bench.follower() };
-    let before = MemoryView::from_contents(bench.view.contents());
+    // Sees at every write whether the fence speaks of `new`, which is not in the view that is served.
+    let (new, released) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(Vec::new())));
+    let next = {
+        let (fence, new, released) = (Arc::clone(&bench.fence), Arc::clone(&new), Arc::clone(&released));
+        hooked(&bench.view, move |_| {
+            if let Some(new) = *new.lock().unwrap() {
+                let waiting = fence.wait_for(&topic(), new, Duration::ZERO).now_or_never();
+                released.lock().unwrap().push(waiting == Some(Ok(())));
+            }
+            Ok(())
+        })
+    };
     let _follower = tokio::spawn(follower.run(CancellationToken::new()));
     for partition in 0..3 {
         let event = set(u8::try_from(partition).unwrap(), 1, Until::Never);
         bench.applied(bench.append_to(Partition(partition), &event)).await;
     }
     let (served, is_served) = oneshot::channel();
-    let (new, released) = (Mutex::default(), Mutex::default());
-    let next = Arc::new(Seeing { view: before, fence: Arc::clone(&bench.fence), new, released });
-    sender.try_send(Successor { view: Arc::clone(&next) as Arc<dyn View>, served }).unwrap();
+    sender.try_send(Successor { view: next, served }).unwrap();
     // The successor meets it in its first batch, long before it has seen the other partitions.
-    *next.new.lock().unwrap() = Some(bench.append_to(Partition(0), &set(0, 9, Until::Never)));
+    *new.lock().unwrap() = Some(bench.append_to(Partition(0), &set(0, 9, Until::Never)));
     is_served.await.unwrap();
-    assert_eq!(*next.released.lock().unwrap(), [false, false, false]);
+    assert_eq!(*released.lock().unwrap(), [false, false, false]);
     assert_eq!(serving.view().version(&key(0)).unwrap(), Some(version(9)));
-}
-
-/// A view whose disk is full for as long as it is told.
-#[derive(Debug)]
-struct Full(MemoryView, std::sync::atomic::AtomicBool);
-
-impl View for Full {
-    fn get(&self, key: &KeyId) -> Result<Option<Cell>, ViewError> {
-        self.0.get(key)
-    }
-    fn write(&self, write: &ViewWrite) -> Result<(), ViewError> {
-        if self.1.load(std::sync::atomic::Ordering::SeqCst) {
-            return Err(ViewError::NoSpace("No space left on device".into()));
-        }
-        self.0.write(write)
-    }
-    fn saved(&self) -> Result<Saved, ViewError> {
-        self.0.saved()
-    }
-    fn expired(&self, after: Option<KeyId>, gc_now: Timestamp) -> Result<Expired, ViewError> {
-        self.0.expired(after, gc_now)
-    }
-    fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError> {
-        self.0.scan(after, limit)
-    }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_view_without_space_stands_still_says_so_and_leaves_nothing_out() {
-    use std::sync::atomic::Ordering::SeqCst;
-
     let bench = Bench::new();
-    let view = Arc::new(Full(MemoryView::from_contents(bench.view.contents()), true.into()));
+    let full = Arc::new(AtomicBool::new(true));
+    let view = without_space_while(&full, &bench.view);
     let serving = Arc::new(Serving::new(Arc::clone(&view) as Arc<dyn View>, cells()));
     let follower = Follower { serving, ..bench.follower() };
     let stop = CancellationToken::new();
@@ -464,7 +453,7 @@ async fn a_view_without_space_stands_still_says_so_and_leaves_nothing_out() {
     assert!(bench.fence.stands_still_because().is_some_and(|why| why.contains("no space")));
     assert_eq!(view.version(&key(1)).unwrap(), None, "and it is read");
 
-    view.1.store(false, SeqCst);
+    full.store(false, Ordering::SeqCst);
     for position in appended {
         bench.applied(position).await;
     }
@@ -472,9 +461,42 @@ async fn a_view_without_space_stands_still_says_so_and_leaves_nothing_out() {
     assert!((1..=3).all(|of| view.version(&key(of)).unwrap() == Some(version(of.into()))));
 
     // An order to stop is heard while it stands still.
-    view.1.store(true, SeqCst);
+    full.store(true, Ordering::SeqCst);
     bench.append(&set(4, 4, Until::Never));
     tokio::time::sleep(SOON).await;
     stop.cancel();
     follower.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_finds_no_space_miscounts_nobody() {
+    let bench = Bench::new();
+    let full = Arc::new(AtomicBool::new(false));
+    let view = without_space_while(&full, &bench.view);
+    let serving = Arc::new(Serving::new(Arc::clone(&view) as Arc<dyn View>, cells()));
+    let _follower = tokio::spawn(Follower { serving, ..bench.follower() }.run(CancellationToken::new()));
+    let live = || bench.metrics.live_sessions.with_label_values(&["sessions"]).get();
+    let is_stripped = |of| matches!(view.get(&key(of)).unwrap().unwrap().state, State::Stripped { .. });
+    // Two that end in the same minute.
+    bench.applied(bench.append(&set(1, 1, at(5_000)))).await;
+    bench.applied(bench.append(&set(2, 2, at(50_000)))).await;
+    bench.clock.anchor(Timestamp::from_millis(1_000), Timestamp::EPOCH);
+    bench.machine.step_to(Timestamp::from_millis(10_000));
+    bench.applied(bench.append(&set(3, 3, Until::Never))).await;
+    bench.clock.read_now();
+
+    full.store(true, Ordering::SeqCst);
+    tokio::time::sleep(3 * SWEEP_EVERY).await;
+    assert!(!is_stripped(1));
+    full.store(false, Ordering::SeqCst);
+    tokio::time::sleep(2 * SWEEP_EVERY).await;
+    assert!(is_stripped(1));
+    assert!((2..=3).contains(&live()), "to the minute: {}", live());
+
+    bench.machine.step_to(Timestamp::from_millis(70_000));
+    bench.applied(bench.append(&set(4, 4, Until::Never))).await;
+    bench.clock.read_now();
+    tokio::time::sleep(2 * SWEEP_EVERY).await;
+    assert!(is_stripped(2));
+    assert_eq!(live(), 2);
 }

@@ -3,7 +3,7 @@
 //! ```text
 //!   1 live  2 stripped  3 tombstone │ retain until u64 │ version 16 │ expires u64 (1 and 2) │ headers len u16 │ headers │ sealed (1)
 //! ```
-//! Numbers are big-endian; a time of `u64::MAX` is never.
+//! Numbers are big-endian; times are [`Until::bits`].
 
 use bytes::{BufMut, Bytes, BytesMut};
 use schemas::{Headers, KeyId, Sealed, Timestamp, Until, Version};
@@ -27,10 +27,10 @@ pub(super) fn encode(cell: &Cell) -> Bytes {
     let headers = headers.as_bytes();
     let mut bytes = BytesMut::with_capacity(FIXED_BYTES + 10 + headers.len() + sealed.len());
     bytes.put_u8(tag);
-    bytes.put_u64(encode_until(*retain_until));
+    bytes.put_u64(retain_until.bits());
     bytes.put_slice(&version.to_bytes());
     if let Some(expires_at) = expires_at {
-        bytes.put_u64(encode_until(expires_at));
+        bytes.put_u64(expires_at.bits());
     }
     bytes.put_u16(u16::try_from(headers.len()).expect("headers of a record are short"));
     bytes.put_slice(headers);
@@ -116,18 +116,8 @@ pub(super) fn decode_retain_until(bytes: &[u8]) -> Option<Until> {
     decode_until(bytes.get(1..VERSION_AT)?)
 }
 
-fn encode_until(until: Until) -> u64 {
-    match until {
-        Until::At(time) => time.as_millis().min(u64::MAX - 1),
-        Until::Never => u64::MAX,
-    }
-}
-
 fn decode_until(bytes: &[u8]) -> Option<Until> {
-    match u64::from_be_bytes(bytes.try_into().ok()?) {
-        u64::MAX => Some(Until::Never),
-        millis => Some(Until::At(Timestamp::from_millis(millis))),
-    }
+    Some(Until::from_bits(u64::from_be_bytes(bytes.try_into().ok()?)))
 }
 
 fn take(bytes: &mut Bytes, len: usize) -> Option<Bytes> {

@@ -4,15 +4,12 @@ mod checkpoint;
 mod rebuild;
 mod verify;
 
-use std::{path::PathBuf, pin::pin, sync::Arc, time::Duration};
+use std::{path::Path, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use api::{Ended, Job, JobState, Task};
 use eventlog::{EventLog, LogClock, embedded::EmbeddedLog};
-use materializer::{
-    Fence, Replay, Successor, View,
-    sessions::{SessionView, ViewMemory, ViewOptions},
-};
+use materializer::{Fence, Replay, Successor, View, sessions::SessionView};
 use schemas::{MacKey, StoreName};
 use tokio::{
     runtime::Handle,
@@ -22,14 +19,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{checkpoints::Checkpoints, config::CheckpointsConfig};
+use crate::{checkpoints::Checkpoints, config::CheckpointsConfig, view_dir::ViewDir};
 
-/// A store, as jobs work on it.
+/// An open store: as jobs work on it, and as it is closed at the end.
 #[derive(Clone, Debug)]
 pub(crate) struct Workplace {
     pub(crate) name: StoreName,
-    /// `view/<store>`.
-    pub(crate) view_dir: PathBuf,
+    pub(crate) view_dir: ViewDir,
     pub(crate) checkpoints: Checkpoints,
     pub(crate) log: Arc<EmbeddedLog>,
     /// The generation that is served.
@@ -38,7 +34,6 @@ pub(crate) struct Workplace {
     pub(crate) successor: mpsc::Sender<Successor>,
     pub(crate) mac: MacKey,
     pub(crate) clock: Arc<LogClock>,
-    pub(crate) memory: ViewMemory,
 }
 
 /// What a job came to, for one store.
@@ -140,23 +135,18 @@ async fn on_a_thread(job: Arc<Job>, store: Workplace, stop: CancellationToken) -
 
 impl Workplace {
     /// An empty view in `dir`, and the fold into it.
-    fn replay_into(&self, dir: &std::path::Path) -> anyhow::Result<(Arc<SessionView>, Replay)> {
-        let view = Arc::new(SessionView::open(dir, self.view_options())?);
+    fn replay_into(&self, dir: &Path) -> anyhow::Result<(Arc<SessionView>, Replay)> {
+        let view = Arc::new(SessionView::open(dir, self.view_dir.options())?);
         let own = Arc::clone(&self.log) as Arc<dyn EventLog>;
         let into = Arc::clone(&view) as Arc<dyn View>;
         let replay = Replay::new(&own, &[], into, self.mac.clone(), Arc::clone(&self.clock))?;
         Ok((view, replay.reading_ahead()))
     }
 
-    fn view_options(&self) -> ViewOptions<'_> {
-        let logs = vec![(self.log.topic().clone(), self.log.incarnation())];
-        ViewOptions { memory: &self.memory, clock: Arc::clone(&self.clock), logs }
-    }
-
     /// A second view takes as much room as the first, at most.
     fn check_room(&self) -> anyhow::Result<()> {
         let needed = self.generation.borrow().bytes()?;
-        crate::disk::check_room(&self.view_dir, needed)
+        crate::disk::check_room(&self.view_dir.path, needed)
     }
 }
 

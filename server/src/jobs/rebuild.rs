@@ -18,7 +18,7 @@ const ROUNDS_MAX: usize = 10;
 
 pub(super) async fn rebuild(store: &Workplace, job: &Job) -> anyhow::Result<Outcome> {
     store.check_room()?;
-    let scratch = store.view_dir.join(view_dir::REBUILDING);
+    let scratch = store.view_dir.path.join(view_dir::REBUILDING);
     view_dir::remove(&scratch)?;
     let (view, mut replay) = store.replay_into(&scratch)?;
     view.set_temporary(true);
@@ -36,11 +36,12 @@ pub(super) async fn rebuild(store: &Workplace, job: &Job) -> anyhow::Result<Outc
     view.set_temporary(false);
     let view = Arc::into_inner(view).context("somebody else holds the new view")?;
     drop(view);
-    let next = view_dir::next_generation(&store.view_dir)?;
+    let next = store.view_dir.next_generation()?;
     fs::rename(&scratch, &next).with_context(|| format!("name the new view {}", next.display()))?;
-    crate::data_dir::sync(&store.view_dir).with_context(|| format!("sync {}", store.view_dir.display()))?;
+    let dir = &store.view_dir.path;
+    crate::data_dir::sync(dir).with_context(|| format!("sync {}", dir.display()))?;
 
-    let view = Arc::new(SessionView::open(&next, store.view_options())?);
+    let view = Arc::new(SessionView::open(&next, store.view_dir.options())?);
     let (served, is_served) = oneshot::channel();
     let successor = Successor { view: Arc::clone(&view) as Arc<dyn View>, served };
     store.successor.send(successor).await.ok().context("the view is not followed any more")?;

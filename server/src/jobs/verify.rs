@@ -28,7 +28,7 @@ const TOLD: usize = 10;
 pub(super) async fn verify(store: &Workplace, job: &Job) -> anyhow::Result<Outcome> {
     store.check_room()?;
     let _nothing_is_dropped = store.log.keep_all();
-    let scratch_dir = store.view_dir.join(view_dir::VERIFYING);
+    let scratch_dir = store.view_dir.path.join(view_dir::VERIFYING);
     view_dir::remove(&scratch_dir)?;
     let (scratch, mut replay) = store.replay_into(&scratch_dir)?;
     scratch.set_temporary(true);
