@@ -8,7 +8,8 @@
 use std::{path::Path, sync::Arc};
 
 use api::{
-    AnswerRoom, App, Backend, BodyRoom, DiskRoom, Jobs, Limits, Readiness, RingSecret, Sealer, Secret, Stores,
+    AnswerRoom, App, Backend, BodyRoom, DiskRoom, Jobs, Lanes, Limits, Readiness, RingSecret, Sealer, Secret,
+    Stores,
 };
 use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
@@ -70,7 +71,14 @@ impl InProcess {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let routes = api::routes(self.app.clone());
-        tokio::spawn(api::serve(listener, None, routes, CONNECTIONS_MAX, CancellationToken::new()));
+        tokio::spawn(api::serve(
+            listener,
+            None,
+            routes,
+            CONNECTIONS_MAX,
+            Lanes::here(),
+            CancellationToken::new(),
+        ));
         TcpStream::connect(address).await.unwrap()
     }
 }

@@ -3,7 +3,7 @@
 //! Does not know where records are kept or how a view is made: it hands a key id and a sealed value to `writer`, and
 //! gets a cell from `materializer`.
 //!
-//! - [`App`]: what handlers share; [`routes`]: the table of contents of the service; [`serve`]: its connections;
+//! - [`App`]: what handlers share; [`routes`]: the table of contents of the service; [`serve`]: its connections; [`Lanes`]: their threads;
 //! - [`Sealer`]: (session key, plaintext) to (key id, sealed value) and back;
 //! - `target`, `conditions`, `session_headers`: parse or reject, once, in pure functions;
 //! - [`Problem`]: the one map from errors to answers.
@@ -14,6 +14,7 @@ mod body;
 mod conditions;
 mod head;
 mod jobs;
+mod lanes;
 mod metrics;
 mod patience;
 mod problem;
@@ -34,6 +35,7 @@ pub use answer_room::AnswerRoom;
 pub use app::{App, BuildInfo, Limits};
 pub use body::BodyRoom;
 pub use jobs::{Busy, Ended, Job, JobState, JobStatus, Jobs, Task};
+pub use lanes::Lanes;
 pub use metrics::Metrics;
 pub use problem::{Kind, Outcome, Problem};
 pub use readiness::{Latch, Readiness};

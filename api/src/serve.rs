@@ -15,10 +15,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Kind, Outcome, Problem, Routes, Tls,
+    Kind, Lanes, Outcome, Problem, Routes, Tls,
     head::{HEAD_BYTES_MAX, SeenHeads, Watched},
     patience::Taking,
 };
@@ -31,23 +31,22 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Serves connections until `stop`, then lets those that run finish their request.
 ///
-/// With `tls` they speak TLS. At most `connections_max` are served at a time, handshakes included; more wait in the
+/// With `tls` they speak TLS. `lanes` are where they are served. At most `connections_max` are served at a time, handshakes included; more wait in the
 /// listener's backlog.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
     routes: Routes,
     connections_max: usize,
+    lanes: Lanes,
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(connections_max));
-    let connections = TaskTracker::new();
     while let Some((stream, place)) = accept(&listener, &places, &stop).await {
-        connections.spawn(connection(stream, tls.clone(), routes.clone(), stop.clone(), place));
+        lanes.spawn(connection(stream, tls.clone(), routes.clone(), stop.clone(), place));
     }
     drop(listener);
-    connections.close();
-    connections.wait().await;
+    lanes.wait().await;
 }
 
 /// The next connection and its place. `None` when it is time to stop.
@@ -55,11 +54,13 @@ async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
     stop: &CancellationToken,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(std::net::TcpStream, OwnedSemaphorePermit)> {
     let place = stop.run_until_cancelled(Arc::clone(places).acquire_owned()).await?.ok()?;
     loop {
-        match stop.run_until_cancelled(listener.accept()).await? {
-            Ok((stream, _)) => return Some((stream, place)),
+        // It is watched by the runtime that serves it, and not by this one any more.
+        let accepted = async { listener.accept().await?.0.into_std() };
+        match stop.run_until_cancelled(accepted).await? {
+            Ok(accepted) => return Some((accepted, place)),
             Err(error) => {
                 tracing::warn!("Cannot accept a connection: {error}");
                 tokio::time::sleep(ACCEPT_BACKOFF).await;
@@ -69,12 +70,16 @@ async fn accept(
 }
 
 async fn connection(
-    stream: TcpStream,
+    accepted: std::net::TcpStream,
     tls: Option<Arc<Tls>>,
     routes: Routes,
     stop: CancellationToken,
     _place: OwnedSemaphorePermit,
 ) {
+    let stream = match TcpStream::from_std(accepted) {
+        Ok(stream) => stream,
+        Err(error) => return tracing::warn!("Cannot serve a connection: {error}"),
+    };
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("Cannot set TCP_NODELAY: {error}");
     }
@@ -156,6 +161,7 @@ mod tests {
             None,
             Routes::without_sessions(others),
             connections_max,
+            Lanes::here(),
             CancellationToken::new(),
         ));
         address

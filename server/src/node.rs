@@ -1,11 +1,11 @@
 //! A node: who is connected to whom, from the first socket to the last flush.
 
-use std::{fs, sync::Arc, time::Duration};
+use std::{fs, num::NonZero, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow};
 use api::{
-    AnswerRoom, App, Backend, BodyRoom, DiskRoom, Job, Jobs, Latch, Limits, Readiness, Sealer, Store, Stores,
-    Tls,
+    AnswerRoom, App, Backend, BodyRoom, DiskRoom, Job, Jobs, Lanes, Latch, Limits, Readiness, Sealer, Store,
+    Stores, Tls,
 };
 use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
@@ -120,7 +120,7 @@ pub(crate) async fn run(
         node.work.spawn(Arc::clone(tls).watch(node.stop_working.clone()));
     }
     let tls = tls.map(|tls| tls.listener());
-    node.listen((data, tls), admin, &app, config.limits.max_connections as usize);
+    node.listen((data, tls), admin, &app, config.limits.max_connections as usize)?;
     for store in app.stores.iter() {
         tracing::info!("Starting service as {scheme}://{address}:{port}{}", store.base_uri());
     }
@@ -160,16 +160,21 @@ impl Node {
         admin: TcpListener,
         app: &App,
         connections_max: usize,
-    ) {
+    ) -> anyhow::Result<()> {
         let stop = &self.stop_listening;
-        self.listeners.spawn(api::serve(data, tls, api::routes(app.clone()), connections_max, stop.clone()));
+        let processors = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        let lanes = Lanes::start(processors).context("start the threads that serve connections")?;
+        let routes = api::routes(app.clone());
+        self.listeners.spawn(api::serve(data, tls, routes, connections_max, lanes, stop.clone()));
         self.listeners.spawn(api::serve(
             admin,
             None,
             api::admin::routes(app.clone()),
             connections_max,
+            Lanes::here(),
             stop.clone(),
         ));
+        Ok(())
     }
 
     /// Opens all stores, then waits for an order to stop or a failure.
