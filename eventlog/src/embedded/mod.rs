@@ -16,6 +16,7 @@ mod cleaner;
 mod keys;
 mod queue;
 mod reader;
+mod recent;
 mod record;
 mod stamps;
 mod writer;
@@ -37,6 +38,7 @@ pub use self::cleaner::{Droppable, KeepAll};
 use self::{
     cleaner::Rule,
     queue::{Pending, Queue},
+    recent::Recent,
     stamps::Stamps,
 };
 use crate::{Batch, Clock, Commit, EnqueueError, EventLog, Frontier, Incarnation, ReadError};
@@ -69,6 +71,7 @@ pub struct EmbeddedLog {
     rule: Rule,
     /// The end at the last look whether the log has to be cleaned.
     last_look: Mutex<Frontier>,
+    recent: Arc<Recent>,
 }
 
 /// Says whether the disk has room for another batch. Asked by the log's own thread before every batch: it may block for
@@ -147,7 +150,7 @@ impl EmbeddedLog {
         let stored = partitions.all().map(|partition| Ok((partition, stored_tail(&db, partition)?)));
         let stored: Frontier = stored.collect::<Result<_, rocksdb::Error>>().map_err(storage)?;
 
-        let queue = Arc::new(Queue::default());
+        let (queue, recent) = (Arc::new(Queue::default()), Arc::new(Recent::default()));
         let (tail_sender, tail) = watch::channel(stored);
         let (failure_sender, failure) = watch::channel(None);
         let writer = writer::Writer {
@@ -156,6 +159,7 @@ impl EmbeddedLog {
             queue: Arc::clone(&queue),
             stamps: Stamps::begin(clock),
             has_room,
+            recent: Arc::clone(&recent),
             tail: tail_sender,
             failure: failure_sender,
         };
@@ -173,6 +177,7 @@ impl EmbeddedLog {
             writer: Mutex::new(Some(writer)),
             rule,
             last_look: Mutex::default(),
+            recent,
         }))
     }
 
@@ -243,6 +248,7 @@ impl EmbeddedLog {
     /// Drops records, which leaves holes, as compaction and retention do.
     #[cfg(all(test, feature = "test-util"))]
     fn drop_records(&self, partition: Partition, offsets: impl IntoIterator<Item = Offset>) {
+        self.recent.clear();
         for offset in offsets {
             self.db.delete(keys::record(partition, offset)).expect("a test's disk works");
         }
@@ -280,7 +286,8 @@ impl EventLog for EmbeddedLog {
     }
 
     fn read(self: Arc<Self>, from: Frontier) -> BoxStream<'static, Result<Batch, ReadError>> {
-        reader::stream(Arc::clone(&self.db), self.tail.clone(), self.partitions, &from)
+        let log = reader::Source { db: Arc::clone(&self.db), recent: Arc::clone(&self.recent) };
+        reader::stream(log, self.tail.clone(), self.partitions, &from)
     }
 
     fn tail(&self) -> BoxFuture<'_, Result<Frontier, ReadError>> {

@@ -11,18 +11,24 @@ use schemas::{
 };
 use tokio::sync::watch;
 
-use super::{keys, record};
+use super::{keys, recent::Recent, record};
 use crate::{Batch, Entry, Frontier, ReadError};
+
+/// Where records are.
+pub(super) struct Source {
+    pub(super) db: Arc<DB>,
+    pub(super) recent: Arc<Recent>,
+}
 
 /// Where a reader is. The partition at the front has waited longest for its turn.
 struct Cursor {
-    db: Arc<DB>,
+    log: Source,
     tail: watch::Receiver<Frontier>,
     next: VecDeque<(Partition, Offset)>,
 }
 
 pub(super) fn stream(
-    db: Arc<DB>,
+    log: Source,
     tail: watch::Receiver<Frontier>,
     partitions: PartitionCount,
     from: &Frontier,
@@ -31,7 +37,7 @@ pub(super) fn stream(
     if let Some(error) = out_of_range(&next, &tail.borrow()) {
         return stream::iter([Err(error)]).boxed();
     }
-    stream::unfold(Cursor { db, tail, next }, |mut cursor| async {
+    stream::unfold(Cursor { log, tail, next }, |mut cursor| async {
         let batch = cursor.next_batch().await?;
         Some((batch, cursor))
     })
@@ -51,7 +57,9 @@ impl Cursor {
             let behind = self.next.iter().position(|&(partition, offset)| offset < tail.get(partition));
             if let Some(index) = behind {
                 let (partition, from) = self.next.remove(index).expect("the index was just found");
-                let batch = read_range(&self.db, partition, from, tail.get(partition));
+                let (end, Source { db, recent }) = (tail.get(partition), &self.log);
+                let batch = recent.read(partition, from, end);
+                let batch = batch.map_or_else(|| read_range(db, partition, from, end), Ok);
                 let reached = batch.as_ref().map_or(from, |batch| batch.up_to);
                 self.next.push_back((partition, reached));
                 return Some(batch);

@@ -96,6 +96,24 @@ fn a_batch_is_synced_before_it_is_answered() {
     assert_eq!(syncs(), before + 1);
 }
 
+#[tokio::test]
+async fn what_is_read_from_memory_is_what_the_disk_holds() {
+    let subject = Embedded::new();
+    let log = subject.embedded();
+    for n in 0..30 {
+        log.enqueue(Partition(n % 3), record()).unwrap().await.unwrap();
+    }
+    let tail = log.tail.borrow().clone();
+    for partition in [0, 1, 2].map(Partition) {
+        let recent =
+            log.recent.read(partition, Offset(4), tail.get(partition)).expect("it was just appended");
+        let on_disk: Vec<_> =
+            reader::read_all(&log, partition).into_iter().filter(|entry| Offset(4) <= entry.offset).collect();
+        assert_eq!((recent.entries.len(), recent.up_to), (6, Offset(10)));
+        assert_eq!(recent.entries, on_disk);
+    }
+}
+
 /// RocksDB compacts by itself too, and asks the same rule.
 #[tokio::test]
 async fn while_somebody_needs_everything_no_compaction_drops_anything() {

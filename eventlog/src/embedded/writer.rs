@@ -25,11 +25,12 @@ use tokio::sync::watch;
 use super::{
     HasRoom, keys,
     queue::{Pending, Queue},
+    recent::Recent,
     record,
     stamps::Stamps,
     synced,
 };
-use crate::{AppendError, Appended, CommitResolver, Frontier};
+use crate::{AppendError, Appended, CommitResolver, Entry, Frontier};
 
 /// How often a log that has met the end of the disk is tried again, while there is room.
 const TRY_EVERY: Duration = Duration::from_millis(200);
@@ -44,12 +45,16 @@ pub(super) struct Writer {
     pub(super) queue: Arc<Queue>,
     pub(super) stamps: Stamps,
     pub(super) has_room: Box<HasRoom>,
+    pub(super) recent: Arc<Recent>,
     pub(super) tail: watch::Sender<Frontier>,
     pub(super) failure: watch::Sender<Option<Arc<str>>>,
 }
 
 /// What a batch needs to be answered.
 type Answers = Vec<(Position, CommitResolver)>;
+
+/// What a batch puts where.
+type Placed = Vec<(Partition, Entry)>;
 
 /// How the wait for space ended.
 enum Recovery {
@@ -72,10 +77,10 @@ impl Writer {
                 continue;
             }
             let append_time = self.stamps.now();
-            let (batch, answers) = self.place(waiting, append_time);
+            let (batch, placed, answers) = self.place(waiting, append_time);
             // IMPORTANT: tail and answers follow the sync. Before it, nothing in this batch is durable.
             match self.db.write_opt(batch, &options) {
-                Ok(()) => self.publish(answers, append_time),
+                Ok(()) => self.publish(placed, answers, append_time),
                 Err(error) if is_for_want_of_space(&error) => match self.wait_for_space(error) {
                     // IMPORTANT: not before. Until RocksDB has left its write-ahead log behind, a crash could bring the
                     // batch back from it.
@@ -90,23 +95,27 @@ impl Writer {
     }
 
     /// Gives every record the next offset of its partition.
-    fn place(&self, waiting: Vec<Pending>, append_time: Timestamp) -> (WriteBatch, Answers) {
+    fn place(&self, waiting: Vec<Pending>, append_time: Timestamp) -> (WriteBatch, Placed, Answers) {
         let mut batch = WriteBatch::default();
         let mut next: BTreeMap<Partition, Offset> = BTreeMap::new();
+        let mut placed = Vec::with_capacity(waiting.len());
         let mut answers = Vec::with_capacity(waiting.len());
         for Pending { partition, record, resolver } in waiting {
             let offset = next.entry(partition).or_insert_with(|| self.tail.borrow().get(partition));
             batch.put(keys::record(partition, *offset), record::encode(append_time, &record));
+            placed.push((partition, Entry { offset: *offset, append_time, record }));
             answers.push((Position { partition, offset: *offset }, resolver));
             *offset = offset.next();
         }
         for (partition, offset) in next {
             batch.put(keys::tail(partition), offset.0.to_be_bytes());
         }
-        (batch, answers)
+        (batch, placed, answers)
     }
 
-    fn publish(&self, answers: Answers, append_time: Timestamp) {
+    fn publish(&self, placed: Placed, answers: Answers, append_time: Timestamp) {
+        // Whoever the tail wakes looks there.
+        self.recent.push(placed);
         self.tail.send_modify(|tail| {
             for (position, _) in &answers {
                 tail.advance(position.partition, position.offset.next());
