@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PORT = 18900
-PATIENCE_S = 120
+PATIENCE_S = 180
 """How long a server may take to start, stop or settle."""
 
 
@@ -183,19 +183,19 @@ def tombstones(run):
         run.preload(node, sessions, 2048)
         run.settle(node)
         disk = node.disk_bytes()
-        before = [run.bench(node, *load) for _ in range(run.round_count)]
+        before = run.rounds({"before": node}, lambda server: run.bench(server, *load))["before"]
         # Of so many that hardly any is deleted twice.
         strangers = ["--keys", 4 * wanted, "--mix", "delete=1", "--distribution", "uniform", "--rate", "max", "--sparse"]
-        began, seed = time.monotonic(), 2
+        began = time.monotonic()
         while node.metrics()["solera_tombstones"] < wanted:
-            run.bench(node, *strangers, "--connections", 256, "--seed", seed, seconds=10, warmup=0)
-            seed += 1
+            run.bench(node, *strangers, "--connections", 256, seconds=10, warmup=0)
+            run.seed += 1
         took = time.monotonic() - began
         # Some were among those that are read.
         run.preload(node, sessions, 2048)
         run.settle(node)
         metrics = node.metrics()
-        after = [run.bench(node, *load) for _ in range(run.round_count)]
+        after = run.rounds({"after": node}, lambda server: run.bench(server, *load))["after"]
         cost = node.disk_bytes() - disk
     run.say(f"{metrics['solera_tombstones']:.0f} tombstones beside {sessions} sessions of 2048 bytes")
     run.row("deletes", [metrics["solera_tombstones"] / took], "/s")
@@ -219,6 +219,7 @@ class Run:
         self.program, self.small = asked.program, asked.small
         self.keys, self.memory_mb = asked.keys, asked.memory_mb
         self.round_count = asked.rounds or (2 if asked.small else 5)
+        self.seed = 1
         self.seconds = asked.seconds or (2 if asked.small else 20)
         self.dir = Path(tempfile.mkdtemp(prefix="solera-figures-", dir=asked.dir))
         self.raw, self.ports = {}, iter(range(PORT, PORT + 900))
@@ -249,7 +250,8 @@ class Run:
     def bench(self, server, *arguments, seconds=None, warmup=2):
         """The report of `solera bench`. Whatever is wrong with an answer ends the run."""
         time_of = ["--duration", f"{seconds or self.seconds}s", "--warmup", f"{warmup}s"]
-        command = [self.program, "bench", server.url, "--json", "--server-pid", server.pid, *time_of, *arguments]
+        command = [self.program, "bench", server.url, "--json", "--server-pid", server.pid, "--seed", self.seed]
+        command += [*time_of, *arguments]
         return self.json(command)
 
     def fdatasync(self, size):
@@ -272,16 +274,21 @@ class Run:
         return json.loads(ended.stdout)
 
     def settle(self, node):
-        """Waits until the node has nothing more to do: flushes and compactions follow the writes."""
-        deadline = time.monotonic() + PATIENCE_S
-        while 0.02 < node.cpu_share(2):
+        """Waits until the node has nothing more to do: flushes and compactions follow the writes, and a view that rests for
+        two looks, 10 s apart, is compacted."""
+        deadline, quiet_since = time.monotonic() + PATIENCE_S, None
+        while quiet_since is None or time.monotonic() < quiet_since + 22:
             if deadline < time.monotonic():
                 sys.exit(f"the node still works {PATIENCE_S} s after the last write")
+            is_quiet = node.cpu_share(2) < 0.02
+            quiet_since = (quiet_since or time.monotonic()) if is_quiet else None
 
     def rounds(self, things, measure):
         """Measures each of the things in turn, round by round: name to the results."""
         results = {name: [] for name in things}
         for number in range(self.round_count):
+            # The same draws again would find everything in the caches that they filled.
+            self.seed += 1
             print(f"  round {number + 1} of {self.round_count}: {', '.join(things)}", file=sys.stderr)
             for name, thing in things.items():
                 results[name].append(measure(thing))
