@@ -3,7 +3,8 @@
 //! Does not know where records are kept or how a view is made: it hands a key id and a sealed value to `writer`, and
 //! gets a cell from `materializer`.
 //!
-//! - [`App`]: what handlers share; [`routes`]: the table of contents of the service; [`serve`]: its connections; [`Lanes`]: their threads;
+//! - [`App`]: what handlers share; [`routes`]: the table of contents of the service;
+//! - [`serve`]: its connections; [`Lanes`]: their threads;
 //! - [`Sealer`]: (session key, plaintext) to (key id, sealed value) and back;
 //! - `target`, `conditions`, `session_headers`: parse or reject, once, in pure functions;
 //! - [`Problem`]: the one map from errors to answers.

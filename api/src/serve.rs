@@ -31,8 +31,8 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
 
 /// Serves connections until `stop`, then lets those that run finish their request.
 ///
-/// With `tls` they speak TLS. `lanes` are where they are served. At most `connections_max` are served at a time, handshakes included; more wait in the
-/// listener's backlog.
+/// With `tls` they speak TLS. `lanes` are where they are served. At most `connections_max` are served at a time,
+/// handshakes included; more wait in the listener's backlog.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<Tls>>,

@@ -36,6 +36,11 @@ impl Frontier {
         other.iter().all(|(partition, offset)| offset <= self.get(partition))
     }
 
+    /// How many offsets `other` covers beyond this.
+    pub fn distance_to(&self, other: &Self) -> u64 {
+        other.iter().map(|(partition, offset)| offset.0.saturating_sub(self.get(partition).0)).sum()
+    }
+
     /// The named partitions, in order.
     pub fn iter(&self) -> impl Iterator<Item = (Partition, Offset)> + '_ {
         self.0.iter().map(|(&partition, &offset)| (partition, offset))
@@ -69,6 +74,12 @@ mod tests {
         assert!(frontier([]).is_at_least(&frontier([(0, 0)])));
         assert!(!frontier([]).is_at_least(&frontier([(0, 1)])));
         assert!(frontier([(0, 2), (1, 5)]).is_at_least(&frontier([(1, 5)])));
+    }
+
+    #[test]
+    fn the_distance_counts_what_the_other_covers_beyond_it() {
+        assert_eq!(frontier([(0, 3), (1, 9)]).distance_to(&frontier([(0, 5), (1, 4), (2, 7)])), 9);
+        assert_eq!(frontier([(0, 3)]).distance_to(&frontier([])), 0);
     }
 
     #[test]

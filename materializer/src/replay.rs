@@ -85,6 +85,19 @@ impl Replay {
         Ok(tails)
     }
 
+    /// How many offsets there are from where the view is up to `bounds`.
+    ///
+    /// # Errors
+    /// When the view cannot be read.
+    pub fn distance_to(&self, bounds: &Frontiers) -> Result<u64, ViewError> {
+        let logs = self.view.saved()?.logs;
+        let of = |(topic, bound)| match logs.get(topic) {
+            Some(saved) => saved.frontier.distance_to(bound),
+            None => Frontier::empty().distance_to(bound),
+        };
+        Ok(bounds.iter().map(of).sum())
+    }
+
     /// Folds everything before `bounds`, and nothing from there on. Tells `report` how many offsets it has gone through
     /// since the last time, and of how many. Blocks on the disk: give it a thread of its own.
     ///
@@ -97,9 +110,9 @@ impl Replay {
     ) -> Result<(), FollowError> {
         for log in self.logs.clone() {
             let Some(bound) = bounds.get(log.topic()) else { continue };
-            let saved = self.view.saved()?;
-            let mut reached = saved.logs.get(log.topic()).map(|log| log.frontier.clone()).unwrap_or_default();
-            let total = bound.iter().map(|(p, end)| end.0.saturating_sub(reached.get(p).0)).sum();
+            let mut saved = self.view.saved()?;
+            let mut reached = saved.logs.remove(log.topic()).map(|log| log.frontier).unwrap_or_default();
+            let total = reached.distance_to(bound);
             report(0, total);
             let mut batches = self.read(&log, reached.clone())?;
             while !reached.is_at_least(bound) {
@@ -129,9 +142,7 @@ impl Replay {
         }
         Ok(())
     }
-}
 
-impl Replay {
     fn read(
         &self,
         log: &Arc<dyn EventLog>,

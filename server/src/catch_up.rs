@@ -7,8 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use eventlog::Frontier;
-use materializer::{FollowError, Frontiers, Replay, ViewError};
+use materializer::{FollowError, Replay, ViewError};
 use tokio::{runtime::Handle, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
@@ -29,9 +28,7 @@ pub(crate) async fn catch_up(parts: &Parts, stop: CancellationToken) -> anyhow::
     let Parts { own, mirrored, view, clock, mac, counted, .. } = parts;
     let replay = Replay::new(own, mirrored, Arc::clone(view), mac.clone(), Arc::clone(clock))?;
     let tails = replay.tails().await?;
-    let reached: Frontiers =
-        view.saved()?.logs.into_iter().map(|(topic, saved)| (topic, saved.frontier)).collect();
-    let records = distance(&reached, &tails);
+    let records = replay.distance_to(&tails)?;
     if records < FAR {
         return Ok(());
     }
@@ -54,13 +51,4 @@ pub(crate) async fn catch_up(parts: &Parts, stop: CancellationToken) -> anyhow::
         None | Some(Ok(()) | Err(FollowError::View(ViewError::NoSpace(_)))) => Ok(()),
         Some(Err(error)) => Err(error.into()),
     }
-}
-
-/// How many offsets lie between two places.
-pub(crate) fn distance(from: &Frontiers, to: &Frontiers) -> u64 {
-    let of = |(topic, tail): (_, &Frontier)| {
-        let reached = from.get(topic).cloned().unwrap_or_default();
-        tail.iter().map(|(p, end)| end.0.saturating_sub(reached.get(p).0)).sum::<u64>()
-    };
-    to.iter().map(of).sum()
 }

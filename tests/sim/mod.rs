@@ -1,5 +1,5 @@
-//! A seeded simulation of one data centre: two nodes on one log, clocks that are skewed and
-//! stepped by hours, crashes and restarts.
+//! A seeded simulation of one data centre: two nodes on one log, clocks that are skewed and stepped by hours, crashes and
+//! restarts.
 //!
 //! Everything that decides (writer, fold, fence, barrier, repair) is the real code; the log, the view, time and chance
 //! are the simulation's, on one thread with paused time. The same seed gives the same trace.

@@ -101,6 +101,7 @@ impl State {
     }
 }
 
-fn weight(record: &Record) -> usize {
+/// What a record takes in memory, in bytes.
+pub(super) fn weight(record: &Record) -> usize {
     record.key.len() + record.headers.as_bytes().len() + record.value.as_ref().map_or(0, Bytes::len)
 }

@@ -7,10 +7,11 @@ use std::{
 };
 
 use schemas::{
-    Offset, Partition, Record,
+    Offset, Partition,
     caps::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX},
 };
 
+use super::queue::weight;
 use crate::{Batch, Entry};
 
 /// What is kept, in bytes of records: two batches of the largest kind.
@@ -34,14 +35,14 @@ impl Recent {
     pub(super) fn push(&self, appended: impl IntoIterator<Item = (Partition, Entry)>) {
         let mut kept = self.lock();
         for (partition, entry) in appended {
-            kept.bytes += bytes_of(&entry.record);
+            kept.bytes += weight(&entry.record);
             kept.order.push_back(partition);
             kept.entries.entry(partition).or_default().push_back(entry);
         }
         while BYTES_MAX < kept.bytes {
             let Some(partition) = kept.order.pop_front() else { break };
             let oldest = kept.entries.get_mut(&partition).and_then(VecDeque::pop_front);
-            kept.bytes -= oldest.map_or(0, |entry| bytes_of(&entry.record));
+            kept.bytes -= oldest.map_or(0, |entry| weight(&entry.record));
         }
     }
 
@@ -53,7 +54,7 @@ impl Recent {
         let skipped = usize::try_from(from.0.checked_sub(first.0)?).ok()?;
         let (mut batch, mut bytes) = (Batch { partition, entries: Vec::new(), up_to: from }, 0);
         for entry in entries.iter().skip(skipped).take_while(|entry| entry.offset < tail) {
-            bytes += bytes_of(&entry.record);
+            bytes += weight(&entry.record);
             batch.up_to = entry.offset.next();
             batch.entries.push(entry.clone());
             if BATCH_RECORDS_MAX <= batch.entries.len() || BATCH_BYTES_MAX <= bytes {
@@ -74,15 +75,10 @@ impl Recent {
     }
 }
 
-fn bytes_of(record: &Record) -> usize {
-    let Record { key, headers, value } = record;
-    key.len() + headers.as_bytes().len() + value.as_ref().map_or(0, bytes::Bytes::len)
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use schemas::{Headers, Timestamp};
+    use schemas::{Headers, Record, Timestamp};
 
     use super::*;
 

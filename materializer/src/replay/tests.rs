@@ -76,6 +76,7 @@ async fn stops_at_its_bounds(how: fn(Replay) -> Replay) {
 
     let tails = replay.tails().await.unwrap();
     assert_eq!(tails, bounds([10, 10]));
+    assert_eq!(replay.distance_to(&tails).unwrap(), 10);
     replay.up_to(&tails, |_, _| {}).await.unwrap();
     assert_eq!(view.contents().cells.len(), 20);
     // What lies behind asks nothing of the log.

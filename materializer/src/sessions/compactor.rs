@@ -3,7 +3,7 @@
 //! RocksDB compacts by levels, and merges one when it has grown enough. What was overwritten last therefore stays until
 //! something else is written, half as much again as what lives in a small view. A view at rest need not wait for that.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rocksdb::CompactOptions;
 use schemas::Timestamp;
@@ -25,14 +25,17 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// Whether a view of `bytes`, of which `live` are sessions, is at rest and has something to give back.
+    /// Whether a view of `bytes` is at rest, and larger than what the last compaction left.
     ///
     /// It is at rest when its files are what they were at the last look: whoever writes much moves them. Tombstones and
     /// what else must be kept is in `left_by_last`: where a compaction found nothing, the next waits for more.
-    fn is_due(self, bytes: u64, live: u64) -> bool {
-        let with_slack = |bytes: u64| bytes + bytes / 10 + SLACK_BYTES;
-        self.at_last_look == Some(bytes) && with_slack(live.max(self.left_by_last)) < bytes
+    fn may_be_due(self, bytes: u64) -> bool {
+        self.at_last_look == Some(bytes) && is_worth_it(self.left_by_last, bytes)
     }
+}
+
+const fn is_worth_it(kept: u64, bytes: u64) -> bool {
+    kept + kept / 10 + SLACK_BYTES < bytes
 }
 
 impl SessionView {
@@ -49,22 +52,25 @@ impl SessionView {
         has_room: impl FnOnce(u64) -> bool,
     ) -> Result<Option<(u64, u64)>, ViewError> {
         let before = self.bytes()?;
+        let seen = *self.sizes();
+        self.sizes().at_last_look = Some(before);
+        if !seen.may_be_due(before) {
+            return Ok(None);
+        }
         let live = self.saved()?.census.count(Class::Live, now).bytes;
-        let sizes = {
-            let mut sizes = self.compactor.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let found = *sizes;
-            sizes.at_last_look = Some(before);
-            found
-        };
-        if !sizes.is_due(before, live) || !has_room(before) {
+        if !is_worth_it(live, before) || !has_room(before) {
             return Ok(None);
         }
         let mut options = CompactOptions::default();
         options.set_exclusive_manual_compaction(false);
         self.db.compact_range_opt(None::<&[u8]>, None::<&[u8]>, &options);
         let after = self.bytes()?;
-        self.compactor.0.lock().unwrap_or_else(PoisonError::into_inner).left_by_last = after;
+        self.sizes().left_by_last = after;
         Ok(Some((before, after)))
+    }
+
+    fn sizes(&self) -> MutexGuard<'_, Sizes> {
+        self.compactor.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -76,15 +82,17 @@ mod tests {
 
     #[test]
     fn a_view_is_compacted_when_it_rests_and_holds_more_than_what_lives() {
-        let seen = |at_last_look, left_by_last| Sizes { at_last_look, left_by_last };
-        assert!(seen(Some(200 * MIB), 0).is_due(200 * MIB, 100 * MIB));
-        assert!(!seen(None, 0).is_due(200 * MIB, 100 * MIB), "nobody looked before");
-        assert!(!seen(Some(199 * MIB), 0).is_due(200 * MIB, 100 * MIB), "it is being written");
-        assert!(!seen(Some(118 * MIB), 0).is_due(118 * MIB, 100 * MIB), "not worth it");
+        let is_due = |at_last_look, left_by_last, bytes, live| {
+            Sizes { at_last_look, left_by_last }.may_be_due(bytes) && is_worth_it(live, bytes)
+        };
+        assert!(is_due(Some(200 * MIB), 0, 200 * MIB, 100 * MIB));
+        assert!(!is_due(None, 0, 200 * MIB, 100 * MIB), "nobody looked before");
+        assert!(!is_due(Some(199 * MIB), 0, 200 * MIB, 100 * MIB), "it is being written");
+        assert!(!is_due(Some(118 * MIB), 0, 118 * MIB, 100 * MIB), "not worth it");
         assert!(
-            !seen(Some(200 * MIB), 190 * MIB).is_due(200 * MIB, 0),
+            !is_due(Some(200 * MIB), 190 * MIB, 200 * MIB, 0),
             "what must be kept was found to be so much"
         );
-        assert!(seen(Some(240 * MIB), 190 * MIB).is_due(240 * MIB, 0));
+        assert!(is_due(Some(240 * MIB), 190 * MIB, 240 * MIB, 0));
     }
 }

@@ -8,7 +8,7 @@ use materializer::{Successor, View, sessions::SessionView};
 use tokio::sync::oneshot;
 
 use super::{Outcome, READ_ENDS_WITHIN, Workplace};
-use crate::{catch_up::distance, view_dir};
+use crate::view_dir;
 
 /// The new view may be this many records behind when it takes over: applied in a moment, in which writes wait.
 const NEAR: u64 = 10_000;
@@ -25,7 +25,7 @@ pub(super) async fn rebuild(store: &Workplace, job: &Job) -> anyhow::Result<Outc
     for _ in 0..ROUNDS_MAX {
         let tails = replay.tails().await?;
         replay.up_to(&tails, |done, total| report(job, done, total)).await?;
-        if distance(&view.frozen().frontiers()?, &replay.tails().await?) <= NEAR {
+        if replay.distance_to(&replay.tails().await?)? <= NEAR {
             break;
         }
     }
