@@ -3,10 +3,11 @@
 PORT ?= 8081
 DATA_DIR ?= solera-data
 
-.PHONY: help run test hostile nightly instructions figures dist deps deps-tests fmt
+.PHONY: help run run-kafka test hostile nightly instructions figures dist deps deps-tests fmt
 
 help:
 	@echo 'make run      builds what is missing and starts Solera on this machine (PORT=8081, DATA_DIR=solera-data)'
+	@echo 'make run-kafka  the same on Kafka: one broker from its jars, two nodes (PORT=8081, KAFKA_PORT=19092)'
 	@echo 'make test     checks everything that CI checks, with the minutes of each step'
 	@echo 'make nightly  kills the program 5,000 times, runs 100,000 seeds of the simulation, fails more disks and clocks'
 	@echo 'make figures  measures the figures of docs/benchmarks.md, about an hour (FIGURES="get post --small" for less)'
@@ -18,6 +19,9 @@ help:
 
 run: deps
 	@scripts/run.sh '$(PORT)' '$(DATA_DIR)'
+
+run-kafka: deps
+	@scripts/run-kafka.sh '$(PORT)' '$(DATA_DIR)-kafka'
 
 test: deps-tests
 	@scripts/test.sh

@@ -4,6 +4,7 @@
 #   SOLERA_SKIP_MEDIAWIKI=1   leaves out the check against a real MediaWiki, which needs Debian's packages
 #   SOLERA_SKIP_PROMTOOL=1    leaves out promtool, which needs Debian's package of Prometheus, unpacked and not installed
 #   SOLERA_SKIP_HOSTILE=1     leaves out slowhttptest and schemathesis, which need Debian's packages and PyPI
+#   SOLERA_KAFKA=none         leaves out the tests on real Kafka, which need Java, Maven and Maven Central
 #   SOLERA_FAULTS=none        leaves out the tests that make disks and clocks fail, which take root
 set -eu
 
@@ -42,6 +43,13 @@ step 'build the tests' cargo test --profile ci --workspace --locked --no-run
 step 'lints' cargo clippy --profile ci --workspace --locked --all-targets -- -D warnings
 step 'older processors' scripts/processors.sh "$target_dir/ci/solera"
 step 'unit tests' cargo test --profile ci --workspace --locked --lib --bins
+if [ "${SOLERA_KAFKA:-}" = none ]; then
+    printf '\n== Kafka: LEFT OUT, as SOLERA_KAFKA asks\n'
+    summary="$summary        -  Kafka (left out)
+"
+else
+    step 'fetch Kafka' scripts/kafka-fetch.sh
+fi
 step 'the program, its contract and the simulation' cargo test --profile ci --workspace --locked --test solera
 step 'instruction counts' scripts/instructions.sh
 if [ "${SOLERA_SKIP_MEDIAWIKI:-}" = 1 ]; then

@@ -158,6 +158,7 @@ async fn store(
         retention: Retention::Expiring { ttl_max: std::time::Duration::from_secs(3600) },
         writer_id: WriterId(1),
         read_consistency: ReadConsistency::Node,
+        serve_in_outage_for: std::time::Duration::ZERO,
         counted: materializer::Metrics::register(registry).unwrap(),
         measured: writer::Metrics::register(registry).unwrap(),
     };

@@ -18,6 +18,7 @@ mod durability;
 mod faults;
 mod hostile;
 mod instructions;
+mod kafka;
 mod kask;
 mod log_storm;
 mod metrics;

@@ -234,7 +234,7 @@ impl Problem {
 
     pub(crate) fn of_read(error: &NotKnown, instance: String) -> Self {
         let kind = match error {
-            NotKnown::Stale(_) => Kind::LogUnreachable,
+            NotKnown::Stale(_) | NotKnown::Outage => Kind::LogUnreachable,
             NotKnown::View(_) => Kind::ServerError(Outcome::Refused),
         };
         Self::new(kind, instance).caused_by(error)

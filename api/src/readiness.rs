@@ -45,6 +45,11 @@ impl Readiness {
         self.set(name, Check::Failed(reason.into()));
     }
 
+    /// It is in order again.
+    pub fn pass(&self, name: &str) {
+        self.set(name, Check::Ok);
+    }
+
     /// Whether everything is in order.
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
@@ -90,6 +95,11 @@ impl Readiness {
 }
 
 impl Latch {
+    /// What is going on meanwhile.
+    pub fn waits_for(&self, state: &str) {
+        self.readiness.set(&self.name, Check::Waiting(state.into()));
+    }
+
     /// What it waits for has come.
     pub fn release(self) {
         self.readiness.set(&self.name, Check::Ok);

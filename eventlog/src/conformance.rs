@@ -91,7 +91,10 @@ async fn append_all(log: &Arc<dyn EventLog>, partition: u32, count: usize) -> Ve
 }
 
 /// What a reader brings from `from` until it has covered the tail of now.
-async fn read_to_tail(log: &Arc<dyn EventLog>, from: Frontier) -> BTreeMap<Partition, Vec<Entry>> {
+///
+/// # Panics
+/// When it does not get there.
+pub async fn read_to_tail(log: &Arc<dyn EventLog>, from: Frontier) -> BTreeMap<Partition, Vec<Entry>> {
     let tail = log.tail().await.expect("the log answers");
     let mut reader = Arc::clone(log).read(from.clone());
     let (mut reached, mut found) = (from, BTreeMap::<_, Vec<Entry>>::new());

@@ -20,6 +20,11 @@ impl Frontier {
         self.0.get(&partition).copied().unwrap_or(Offset::ZERO)
     }
 
+    /// Whether `partition` is named, if only to say that nothing of it is covered.
+    pub fn names(&self, partition: Partition) -> bool {
+        self.0.contains_key(&partition)
+    }
+
     /// Covers `partition` up to, not including, `offset`. Never goes back.
     pub fn advance(&mut self, partition: Partition, offset: Offset) {
         let covered = self.0.entry(partition).or_insert(Offset::ZERO);

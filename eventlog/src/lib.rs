@@ -3,7 +3,7 @@
 //! Knows bytes, order and durability. Does not know what a record says, who may read it, or whether its MAC fits.
 //!
 //! - [`EventLog`]: the seam, with its promises; [`Commit`]: an append that is not durable yet;
-//! - [`embedded`]: on this machine's disk; [`memory`]: for tests and simulation;
+//! - [`embedded`]: on this machine's disk; [`kafka`]: a topic of a cluster; [`memory`]: for tests and simulation;
 //! - `conformance` (feature `test-util`): the promises as tests, run by every backend;
 //! - [`Clock`]: where the log's times come from, when no broker gives them.
 
@@ -14,6 +14,7 @@ mod log;
 mod log_clock;
 
 pub mod embedded;
+pub mod kafka;
 pub mod memory;
 
 #[cfg(feature = "test-util")]

@@ -34,8 +34,22 @@ pub trait EventLog: fmt::Debug + Send + Sync + 'static {
     /// Everything from `from` on, in order within a partition; never ends by itself.
     fn read(self: Arc<Self>, from: Frontier) -> BoxStream<'static, Result<Batch, ReadError>>;
 
+    /// For each partition, the first offset that a reader may still go on from. What stood before it is gone, and a view
+    /// that has not seen it has to be made anew.
+    fn head(&self) -> BoxFuture<'_, Result<Frontier, ReadError>> {
+        // A log that drops only what no view needs can be gone on with from anywhere.
+        Box::pin(async { Ok(Frontier::empty()) })
+    }
+
     /// For each partition, the first offset after everything that is durable.
     fn tail(&self) -> BoxFuture<'_, Result<Frontier, ReadError>>;
+}
+
+impl ReadError {
+    /// Whether the log does not have what the reader wants to go on from, now or ever.
+    pub const fn is_out_of_range(&self) -> bool {
+        matches!(self, Self::OutOfRange { .. } | Self::Trimmed { .. })
+    }
 }
 
 /// Names one life of a log: Kafka's cluster id and topic id, or a random id in the log's directory.
@@ -82,6 +96,9 @@ pub enum EnqueueError {
     /// The log has stopped: the node is going down, or a sync has failed.
     #[error("the log is closed: {0}")]
     Closed(Arc<str>),
+    /// The log does not take this record, or none at the moment.
+    #[error("the log did not take the record: {0}")]
+    Refused(Arc<str>),
 }
 
 /// A record that was taken is not known to be durable.
@@ -113,6 +130,16 @@ pub enum ReadError {
         asked: Offset,
         /// Where the partition ends.
         tail: Offset,
+    },
+    /// The log begins after the position that the reader asked for: what was between them it never saw.
+    #[error("partition {partition} begins at {earliest}, after the position {asked}")]
+    Trimmed {
+        /// Which partition.
+        partition: Partition,
+        /// Where the reader wanted to go on.
+        asked: Offset,
+        /// Where the partition begins.
+        earliest: Offset,
     },
     /// What is stored cannot be read back.
     #[error("partition {partition} cannot be read at {offset}: {reason}")]

@@ -12,7 +12,7 @@ use std::{
 use eventlog::{EventLog, Frontier, ReadError};
 use futures::{
     FutureExt,
-    future::{BoxFuture, Shared},
+    future::{BoxFuture, Shared, try_join_all},
 };
 use schemas::{Offset, Partition, Topic};
 
@@ -80,6 +80,21 @@ impl Barrier {
         Ok(())
     }
 
+    /// The same for all partitions.
+    ///
+    /// # Errors
+    /// As [`pass`](Self::pass).
+    pub async fn pass_all(&self, patience: Duration) -> Result<(), BarrierError> {
+        let deadline = tokio::time::Instant::now() + patience;
+        let tails =
+            tokio::time::timeout_at(deadline, self.join()).await.map_err(|_| BarrierError::Late)??;
+        for (topic, tail) in &*tails {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            self.fence.wait_for_all(topic, tail, left).await?;
+        }
+        Ok(())
+    }
+
     /// The query that will be sent next.
     fn join(&self) -> Shared<BoxFuture<'static, Answer>> {
         let mut latest = self.latest.lock().expect("no holder panics");
@@ -101,11 +116,9 @@ impl Query {
                 let _its_own_callers_see = previous.answer.await;
             }
             sent.store(true, Ordering::Release);
-            let mut tails = Vec::with_capacity(logs.len());
-            for log in &*logs {
-                tails.push((log.topic().clone(), log.tail().await?));
-            }
-            Ok(tails.into())
+            // All at once: logs of one cluster share a question.
+            let tails = logs.iter().map(|log| async { Ok((log.topic().clone(), log.tail().await?)) });
+            Ok(try_join_all(tails).await?.into())
         };
         Self { was_sent, answer: answer.boxed().shared() }
     }

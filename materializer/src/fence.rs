@@ -63,6 +63,11 @@ impl Fence {
         *applied = (*applied).max(up_to);
     }
 
+    /// What was applied of a log counts no more: it is another one, or has lost its end.
+    pub fn forget(&self, topic: &Topic) {
+        self.lock().applied.retain(|(of, _), _| of != topic);
+    }
+
     /// Nothing is applied until [`goes_on`](Self::goes_on), and this is why. Whoever waits goes on waiting.
     pub fn stands_still(&self, why: Arc<str>) {
         self.lock().stands_still = Some(why);

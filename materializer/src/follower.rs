@@ -6,7 +6,7 @@ use eventlog::{Batch, EventLog, LogClock, ReadError};
 use futures::{StreamExt, stream};
 use schemas::{KeyId, MacKey, Timestamp, Topic, Version};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
@@ -46,6 +46,9 @@ pub struct Follower {
     pub fence: Arc<Fence>,
     /// Learns what the own log owes.
     pub debts: Arc<Debts>,
+    /// Learns why, when a log does not have any more what the view would go on with: it stands still until another view
+    /// takes its place.
+    pub lost: watch::Sender<Option<Arc<str>>>,
     /// Learns every version that is applied, so that later ones are above it.
     pub observe: Box<dyn Fn(Version) + Send + Sync>,
     /// What is counted.
@@ -107,6 +110,9 @@ struct Apply {
     sweep_after: Option<KeyId>,
 }
 
+/// What the logs bring.
+type Batches = stream::SelectAll<stream::BoxStream<'static, FromLog>>;
+
 /// What a log brought.
 type FromLog = (Arc<dyn EventLog>, Result<Batch, ReadError>);
 
@@ -151,6 +157,9 @@ impl Apply {
                 }
                 next = batches.next() => match next {
                     Some((log, Ok(batch))) => self.apply(&*log, batch, &stop).await?,
+                    Some((log, Err(source))) if source.is_out_of_range() => {
+                        batches = self.lose(&*log, &source);
+                    }
                     Some((log, Err(source))) => {
                         return Err(FollowError::Log { topic: log.topic().clone(), source });
                     }
@@ -160,11 +169,19 @@ impl Apply {
         }
     }
 
+    /// The view cannot go on, and never skips: nothing is applied until a successor takes its place.
+    fn lose(&self, log: &dyn EventLog, why: &ReadError) -> Batches {
+        let Follower { fence, lost, .. } = &self.follower;
+        // Positions of a log that ends before them say nothing any more.
+        fence.forget(log.topic());
+        let why = format!("{}: {why}", log.topic());
+        tracing::error!("The view has to be made anew: {why}");
+        lost.send_replace(Some(why.into()));
+        stream::select_all([stream::pending().boxed()])
+    }
+
     /// All logs as one stream, from where the view is.
-    fn read_all(
-        &self,
-        saved: &BTreeMap<Topic, SavedLog>,
-    ) -> stream::SelectAll<stream::BoxStream<'static, FromLog>> {
+    fn read_all(&self, saved: &BTreeMap<Topic, SavedLog>) -> Batches {
         let logs = [&self.follower.own].into_iter().chain(&self.follower.mirrored);
         stream::select_all(logs.map(|log| {
             let from = saved.get(log.topic()).map(|saved| saved.frontier.clone()).unwrap_or_default();
@@ -207,13 +224,12 @@ impl Apply {
 
     /// From here on the successor is folded into. What was served goes on being read, and stands still, until the
     /// successor has caught up with it: a moment.
-    fn hand_over_to(
-        &mut self,
-        successor: Successor,
-    ) -> Result<stream::SelectAll<stream::BoxStream<'static, FromLog>>, FollowError> {
+    fn hand_over_to(&mut self, successor: Successor) -> Result<Batches, FollowError> {
         let Successor { view, served } = successor;
         // A handover that has not ended is given up: what is served is still the one before it.
-        let seen = self.follower.serving.view().view().saved()?.logs;
+        let is_lost = self.follower.lost.borrow().is_some();
+        // What a lost view has seen is no measure: the log may never get there again. Nobody reads it, either.
+        let seen = if is_lost { BTreeMap::new() } else { self.follower.serving.view().view().saved()?.logs };
         let saved = view.saved()?;
         self.into = self.follower.serving.prepare(view);
         (self.debts, self.census) = (Arc::new(Debts::new(saved.debts)), saved.census);
@@ -240,6 +256,7 @@ impl Apply {
         for (topic, log) in &logs {
             log.frontier.iter().for_each(|(partition, up_to)| fence.publish(topic, partition, up_to));
         }
+        self.follower.lost.send_if_modified(|lost| lost.take().is_some());
         let _nobody_waits = handover.served.send(());
         Ok(())
     }

@@ -24,6 +24,8 @@ pub struct Metrics {
     pub live_bytes: IntGaugeVec,
     /// Deleted keys that are kept so that nothing older comes back.
     pub tombstones: IntGaugeVec,
+    /// Reads that were answered from what was applied last, since the log did not answer.
+    pub reads_without_log: IntCounterVec,
     /// How long after its append the newest record was applied, by the store's clock. Grows while the view is made again.
     pub apply_lag_seconds: GaugeVec,
 }
@@ -55,6 +57,10 @@ impl Metrics {
                 Opts::new("solera_debts", "Keys whose winning event is to be appended to the own log again."),
                 &["store"],
             )?,
+            reads_without_log: counter(
+                "solera_reads_without_log_total",
+                "Reads that were answered although the log did not say where it ends.",
+            )?,
             apply_lag_seconds: GaugeVec::new(
                 Opts::new("solera_apply_lag_seconds", "Age of the newest record when the view applied it."),
                 &["store"],
@@ -64,10 +70,16 @@ impl Metrics {
         registry.register(Box::new(metrics.live_bytes.clone()))?;
         registry.register(Box::new(metrics.tombstones.clone()))?;
         registry.register(Box::new(metrics.debts.clone()))?;
+        registry.register(Box::new(metrics.reads_without_log.clone()))?;
         registry.register(Box::new(metrics.apply_lag_seconds.clone()))?;
         registry.register(Box::new(metrics.records_refused.clone()))?;
         registry.register(Box::new(metrics.records_applied.clone()))?;
         Ok(metrics)
+    }
+
+    /// Reads of a store that were answered without asking the log. A series that stays at zero says that there were none.
+    pub fn reads_without_log_of(&self, store: &str) -> IntCounter {
+        self.reads_without_log.with_label_values(&[store])
     }
 
     pub(crate) fn of_store(&self, store: &str) -> StoreMetrics {

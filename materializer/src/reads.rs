@@ -3,15 +3,25 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use eventlog::LogClock;
+use prometheus::IntCounter;
 use schemas::{KeyId, PartitionCount, Position, Topic, Version};
 
-use crate::{Barrier, BarrierError, Cell, Fence, FenceError, Serving, ViewError};
+use crate::{
+    Barrier, BarrierError, Cell, Fence, FenceError, Outage, PROBE_EVERY, Serving, ViewError, outage::Way,
+};
 
 /// How fresh a read is.
 #[derive(Debug)]
 pub enum Freshness {
     /// Everything that was durable in this data centre when the read began: right over any number of nodes.
-    Dc(Barrier),
+    Dc {
+        /// Asks the logs where they end.
+        barrier: Barrier,
+        /// What to do while they do not say.
+        outage: Outage,
+        /// Counts reads that were answered without asking.
+        served_without: IntCounter,
+    },
     /// Everything that this node has acknowledged: right where one node serves the data centre.
     Node,
 }
@@ -38,6 +48,9 @@ pub enum NotKnown {
     /// The view may be behind its log.
     #[error(transparent)]
     Stale(#[from] BarrierError),
+    /// The log has not answered for a while, and is not asked for every request.
+    #[error("the log has not answered for a while")]
+    Outage,
     /// The view cannot be read.
     #[error(transparent)]
     View(#[from] ViewError),
@@ -54,12 +67,18 @@ impl Reads {
         Ok(self.serving.view().get(&key)?.filter(|cell| cell.visible(now).is_some()))
     }
 
-    /// The version of the newest event of a key, whatever became of it.
+    /// The version of the newest event of a key, whatever became of it. Never what was applied last in an outage: a write
+    /// above that might be below one that was acknowledged elsewhere.
     ///
     /// # Errors
     /// When this node cannot know within `patience`.
     pub async fn newest(&self, key: KeyId, patience: Duration) -> Result<Option<Version>, NotKnown> {
-        self.freshen(key, patience).await?;
+        if let Freshness::Dc { barrier, outage, .. } = &self.freshness {
+            match outage.way() {
+                Way::Ask => barrier.pass(key.partition(self.partitions), patience).await?,
+                Way::Serve | Way::Refuse => return Err(NotKnown::Outage),
+            }
+        }
         Ok(self.serving.view().version(&key)?)
     }
 
@@ -71,13 +90,44 @@ impl Reads {
         self.fence.wait_for(&self.own, position, patience).await
     }
 
+    /// Looks for a log that does not answer, for as long as it does not. Never ends: to be run beside the node.
+    pub async fn look_for_the_log(&self) {
+        let Freshness::Dc { barrier, outage, .. } = &self.freshness else {
+            return std::future::pending().await;
+        };
+        let mut outages = outage.subscribe();
+        // The sender is part of `self`.
+        while outages.wait_for(Option::is_some).await.is_ok() {
+            match barrier.pass_all(PROBE_PATIENCE).await {
+                Ok(()) => outage.end(),
+                Err(_) => tokio::time::sleep(PROBE_EVERY).await,
+            }
+        }
+    }
+
     async fn freshen(&self, key: KeyId, patience: Duration) -> Result<(), NotKnown> {
-        match &self.freshness {
-            Freshness::Dc(barrier) => Ok(barrier.pass(key.partition(self.partitions), patience).await?),
-            Freshness::Node => Ok(()),
+        let Freshness::Dc { barrier, outage, served_without } = &self.freshness else { return Ok(()) };
+        let (way, error) = match outage.way() {
+            Way::Ask => match barrier.pass(key.partition(self.partitions), patience).await {
+                Ok(()) => return Ok(()),
+                // The log says where it ends, and the view is known to be behind.
+                Err(error @ BarrierError::View(_)) => return Err(error.into()),
+                Err(error @ (BarrierError::Log(_) | BarrierError::Late)) => (outage.begin(), error.into()),
+            },
+            way => (way, NotKnown::Outage),
+        };
+        match way {
+            Way::Serve => {
+                served_without.inc();
+                Ok(())
+            }
+            Way::Ask | Way::Refuse => Err(error),
         }
     }
 }
+
+/// How long a probe may wait for the log and the view.
+const PROBE_PATIENCE: Duration = Duration::from_secs(1);
 
 impl fmt::Debug for Reads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

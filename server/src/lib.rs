@@ -19,6 +19,7 @@ mod data_dir;
 mod disk;
 mod jobs;
 mod listen;
+mod logs;
 mod node;
 mod open_files;
 mod repair;

@@ -7,32 +7,30 @@ use api::{
     AnswerRoom, App, Backend, BodyRoom, DiskRoom, Job, Jobs, Lanes, Latch, Limits, Readiness, Sealer, Store,
     Stores, Tls,
 };
-use eventlog::{
-    Clock, EventLog, Incarnation, LogClock, SystemClock,
-    embedded::{EmbeddedLog, EmbeddedOptions},
-};
+use eventlog::{Clock, LogClock, SystemClock};
 use materializer::{Follower, Reads, View, ViewError, sessions::ViewMemory};
 use prometheus::Registry;
 use rand::Rng;
-use schemas::{MacKey, StoreName, Topic, WriterId, caps::CLOCK_DRIFT_MAX};
+use schemas::{MacKey, StoreName, WriterId, caps::CLOCK_DRIFT_MAX};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
     task::{JoinError, JoinSet, spawn_blocking},
 };
 use tokio_util::sync::CancellationToken;
-use writer::Retention;
 
 use crate::{
     build_info::BUILD,
     catch_up::catch_up,
     checkpoints::Checkpoints,
     clock_watch::{self, ClockMetrics},
-    config::{Config, LogConfig, StoreConfig},
-    data_dir::{self, DataDir},
+    config::{Config, StoreConfig},
+    data_dir::DataDir,
     disk::{self, DiskMetrics, DiskWatch},
     jobs::{self, Workplace},
-    listen, open_files,
+    listen,
+    logs::{self, Logs, OwnLog},
+    open_files,
     secrets::{self, Secrets},
     space::{self, SpaceMetrics},
     store::{Parts, StoreNode},
@@ -44,6 +42,9 @@ use crate::{
 
 /// How long a stop may take before what has not finished is left behind.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a stop waits for a cluster to say what became of the last records.
+const LOG_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The part of `memory_mb` that the bodies of writes may take together: one in this many.
 const BODIES_PART: usize = 4;
@@ -88,7 +89,7 @@ pub(crate) async fn run(
     let data_dir = DataDir::take(&config.data_dir)?;
     let secrets = secrets::load(&config.secrets, &config.data_dir)?;
     data_dir.claim(&config.dc, &secrets.index)?;
-    data_dir.refuse_strange_logs(config.stores.iter().map(|(store, _)| topic(&config, store)))?;
+    data_dir.refuse_strange_logs(config.stores.iter().map(|(store, _)| logs::topic(&config, store)))?;
     if secrets.made {
         let dir = config.data_dir.join("secrets");
         tracing::warn!(
@@ -198,25 +199,30 @@ impl Node {
         let clocks = ClockMetrics::register(registry).context("register the metrics of clocks")?;
         let memory = ViewMemory::of(config.memory_mb as usize * 1024 * 1024);
         memory.cells.register(registry).context("register the metrics of the cells in memory")?;
+        let logs = Logs::of(config)?;
+        logs.warn();
         let opening = async {
             for ((name, of_store), latch) in config.stores.iter().zip(std::mem::take(&mut self.latches)) {
                 let disk = disk_watch.clone();
-                let opened =
-                    open_store(config, secrets, (name, of_store), disk, &memory, &metrics, stop).await;
+                let opening = Opening { config, secrets, logs: &logs, memory: &memory, metrics: &metrics };
+                let opened = opening.store((name, of_store), disk, &latch, stop).await;
                 let (store, follower, place) = opened.with_context(|| format!("open the store {name}"))?;
-                let (topic, clock) = (place.log.topic().clone(), Arc::clone(&place.clock));
+                let (topic, clock) = (logs::topic(config, name), Arc::clone(&place.clock));
+                let (of, room) = (topic.to_string(), app.disk_room.clone());
                 self.work.spawn(clock_watch::watch(topic, clock, clocks.clone(), self.stop_working.clone()));
-                let (of, room) = (place.log.topic().to_string(), app.disk_room.clone());
                 let fence = Arc::clone(&place.fence);
                 self.work.spawn(disk::watch_standstill(of, fence, room, self.stop_working.clone()));
                 self.work.spawn(tasks::follow(follower, self.stop_working.clone())?);
-                self.work.spawn(tasks::watch_log(Arc::clone(&place.log)));
+                if let OwnLog::Embedded(log) = &place.log {
+                    self.work.spawn(tasks::watch_log(Arc::clone(log)));
+                }
                 self.work.spawn(tasks::watch_view(place.generation.subscribe(), self.stop_working.clone()));
-                let (log, view) = (Arc::clone(&place.log), place.generation.subscribe());
+                let (log, view) = (place.log.clone(), place.generation.subscribe());
                 let (clock, stop) = (Arc::clone(&place.clock), self.stop_working.clone());
                 self.work.spawn(space::keep(log, view, clock, space.clone(), stop));
                 self.open.push(place.clone());
-                self.bring_up(store, name, app, latch).await?;
+                let is_shared = matches!(place.log, OwnLog::Kafka(_));
+                self.bring_up(store, name, is_shared, app, latch).await?;
                 if let Some(config) = config.checkpoints {
                     self.work.spawn(jobs::keep_checkpoints(place, config, self.stop_working.clone()));
                 }
@@ -236,11 +242,13 @@ impl Node {
         }
     }
 
-    /// Waits until a store has caught up with its log, and lets requests in.
+    /// Waits until a store has caught up with its log, and lets requests in. Who reads a log that `is_shared` must know
+    /// who is alive.
     async fn bring_up(
         &mut self,
         store: StoreNode,
         name: &StoreName,
+        is_shared: bool,
         app: &App,
         latch: Latch,
     ) -> anyhow::Result<()> {
@@ -251,6 +259,21 @@ impl Node {
         let backend = Backend { writer: Arc::clone(&store.writer), reads: Arc::clone(&store.reads) };
         app.stores.get(name).with_context(|| format!("find the store {name}"))?.open(backend);
         latch.release();
+        self.work.spawn(tasks::watch_for_an_outage(
+            Arc::clone(&store.reads),
+            Arc::clone(&self.readiness),
+            self.stop_working.clone(),
+        ));
+        let store = Arc::new(store);
+        if is_shared {
+            self.work.spawn(tasks::beat(Arc::clone(&store.writer), self.stop_working.clone()));
+        }
+        self.work.spawn(tasks::watch_for_loss(
+            Arc::clone(&store),
+            app.jobs.clone(),
+            Arc::clone(&self.readiness),
+            self.stop_working.clone(),
+        ));
         let stop = self.stop_working.clone();
         self.work.spawn(async move {
             crate::repair(&store, store.writer.id(), stop).await;
@@ -263,7 +286,7 @@ impl Node {
     ///
     /// A log that fails takes its follower with it, and has the better reason.
     fn failure(&self, ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Error {
-        let of_log = self.open.iter().find_map(|store| store.log.failure().borrow().clone());
+        let of_log = self.open.iter().find_map(|store| store.log.failure()?.borrow().clone());
         let other = match ended {
             Ok(Ok(())) => anyhow!("a task ended without being asked to"),
             Ok(Err(error)) => error,
@@ -279,8 +302,9 @@ impl Node {
         while self.listeners.join_next().await.is_some() {}
         self.stop_working.cancel();
         // Both block on the disk, which may hang: not on the thread that counts the seconds.
-        let logs: Vec<_> = self.open.iter().map(|store| Arc::clone(&store.log)).collect();
-        spawn_blocking(move || logs.iter().for_each(|log| log.close())).await.context("close the logs")?;
+        let logs: Vec<_> = self.open.iter().map(|store| store.log.clone()).collect();
+        let close = move || logs.iter().for_each(|log| log.close(LOG_PATIENCE));
+        spawn_blocking(close).await.context("close the logs")?;
         while self.work.join_next().await.is_some() {}
         let views: Vec<_> =
             self.open.iter().map(|store| (store.name.clone(), store.generation.borrow().clone())).collect();
@@ -307,102 +331,84 @@ struct Metrics {
     measured: writer::Metrics,
 }
 
-/// Opens log and view of a store, brings the view near the end of the log, and puts the store together: nothing works
-/// before its follower runs.
-async fn open_store(
-    config: &Config,
-    secrets: &Secrets,
-    (name, of_store): (&StoreName, &StoreConfig),
-    disk: DiskWatch,
-    memory: &ViewMemory,
-    metrics: &Metrics,
-    stop: &CancellationToken,
-) -> anyhow::Result<(StoreNode, Follower, Workplace)> {
-    let machine: Arc<dyn Clock> = Arc::new(SystemClock::start());
-    let log = open_log(config, name, &machine, disk)?;
-    let longest_ttl = log.longest_ttl(of_store.max_ttl.duration()).context("read the log")?;
-    let clock = Arc::new(LogClock::new(Arc::clone(&machine)));
-    let own = Arc::clone(&log) as Arc<dyn EventLog>;
-    let view_dir = ViewDir {
-        path: config.data_dir.join("view").join(name.as_str()),
-        memory: memory.clone(),
-        clock: Arc::clone(&clock),
-        logs: vec![Arc::clone(&own)],
-    };
-    let checkpoints = checkpoints(config, name);
-    let view = Arc::new(view_dir.open(&checkpoints).await?);
-    let marks = view.saved()?.marks;
-    clock.remember(marks.newest_append, marks.read_now);
-    warn_of_a_clock_that_was_ahead(name, marks.read_now.since(machine.wall()));
+/// What every store is opened with.
+struct Opening<'a> {
+    config: &'a Config,
+    secrets: &'a Secrets,
+    logs: &'a Logs,
+    memory: &'a ViewMemory,
+    metrics: &'a Metrics,
+}
 
-    let mac = MacKey::derive(secrets.index.expose());
-    let retention = retention(longest_ttl);
-    let parts = Parts {
-        own,
-        mirrored: Vec::new(),
-        view: Arc::clone(&view) as Arc<dyn View>,
-        cells: memory.cells.clone(),
-        clock: Arc::clone(&clock),
-        mac: mac.clone(),
-        retention,
-        writer_id: WriterId(rand::rng().random()),
-        read_consistency: of_store.read_consistency,
-        counted: metrics.counted.clone(),
-        measured: metrics.measured.clone(),
-    };
-    catch_up(&parts, stop.clone()).await.context("bring the view up to its log")?;
-    let (store, follower) = StoreNode::assemble(parts).context("read the view")?;
-    let Reads { serving, fence, .. } = &*store.reads;
-    log.drop_what(Box::new(crate::droppable(Arc::clone(serving), Arc::clone(&clock), retention)));
-    let place = Workplace {
-        name: name.clone(),
-        view_dir,
-        checkpoints,
-        log,
-        generation: watch::Sender::new(view),
-        fence: Arc::clone(fence),
-        successor: store.successor.clone(),
-        mac,
-        clock,
-    };
-    Ok((store, follower, place))
+impl Opening<'_> {
+    /// Opens log and view of a store, brings the view near the end of the log, and puts the store together: nothing works
+    /// before its follower runs.
+    async fn store(
+        &self,
+        (name, of_store): (&StoreName, &StoreConfig),
+        disk: DiskWatch,
+        latch: &Latch,
+        stop: &CancellationToken,
+    ) -> anyhow::Result<(StoreNode, Follower, Workplace)> {
+        let &Self { config, secrets, logs, memory, metrics } = self;
+        let machine: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let waiting = |why: &str| latch.waits_for(why);
+        let (log, retention) = logs.open(config, (name, of_store), &machine, disk, waiting).await?;
+        latch.waits_for("bringing its view up to its log");
+        let clock = Arc::new(LogClock::new(Arc::clone(&machine)));
+        let view_dir = ViewDir {
+            path: config.data_dir.join("view").join(name.as_str()),
+            memory: memory.clone(),
+            clock: Arc::clone(&clock),
+            logs: vec![log.log()],
+        };
+        let checkpoints = checkpoints(config, name);
+        let view = Arc::new(view_dir.open(&checkpoints).await?);
+        let marks = view.saved()?.marks;
+        clock.remember(marks.newest_append, marks.read_now);
+        warn_of_a_clock_that_was_ahead(name, marks.read_now.since(machine.wall()));
+
+        let mac = MacKey::derive(secrets.index.expose());
+        let parts = Parts {
+            own: log.log(),
+            mirrored: Vec::new(),
+            view: Arc::clone(&view) as Arc<dyn View>,
+            cells: memory.cells.clone(),
+            clock: Arc::clone(&clock),
+            mac: mac.clone(),
+            retention,
+            writer_id: WriterId(rand::rng().random()),
+            read_consistency: of_store.read_consistency,
+            serve_in_outage_for: config.serve_in_outage_for,
+            counted: metrics.counted.clone(),
+            measured: metrics.measured.clone(),
+        };
+        catch_up(&parts, stop.clone()).await.context("bring the view up to its log")?;
+        let (store, follower) = StoreNode::assemble(parts).context("read the view")?;
+        let Reads { serving, fence, .. } = &*store.reads;
+        if let OwnLog::Embedded(log) = &log {
+            let rule = crate::droppable(Arc::clone(serving), Arc::clone(&clock), retention);
+            log.drop_what(Box::new(rule));
+        }
+        let place = Workplace {
+            name: name.clone(),
+            view_dir,
+            checkpoints,
+            log,
+            generation: watch::Sender::new(view),
+            fence: Arc::clone(fence),
+            successor: store.successor.clone(),
+            mac,
+            clock,
+        };
+        Ok((store, follower, place))
+    }
 }
 
 /// Also where there are none, or none any more: those that are left can be started from.
 fn checkpoints(config: &Config, store: &StoreName) -> Checkpoints {
     let keep = config.checkpoints.unwrap_or_default().keep;
     Checkpoints::new(config.data_dir.join("checkpoints").join(store.as_str()), keep)
-}
-
-fn open_log(
-    config: &Config,
-    name: &StoreName,
-    clock: &Arc<dyn Clock>,
-    disk: DiskWatch,
-) -> anyhow::Result<Arc<EmbeddedLog>> {
-    let LogConfig::Embedded { partitions } = config.log;
-    let topic = topic(config, name);
-    let dir = config.data_dir.join("log").join(topic.to_string());
-    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-    let parent = config.data_dir.join("log");
-    data_dir::sync(&parent).with_context(|| format!("sync {}", parent.display()))?;
-    let incarnation = Incarnation(format!("{:032x}", rand::rng().random::<u128>()).into());
-    let options = EmbeddedOptions {
-        topic,
-        partitions,
-        incarnation_if_new: incarnation,
-        clock: Arc::clone(clock),
-        has_room: Box::new(move || disk.has_room()),
-    };
-    Ok(EmbeddedLog::open(&dir, options)?)
-}
-
-fn topic(config: &Config, store: &StoreName) -> Topic {
-    Topic { origin: config.dc.clone(), store: store.clone() }
-}
-
-fn retention(longest_ttl: Option<Duration>) -> Retention {
-    longest_ttl.map_or(Retention::Unlimited, |ttl_max| Retention::Expiring { ttl_max })
 }
 
 /// What readers were told never goes back, so this lasts until true time has caught up.

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use eventlog::{LogClock, embedded::EmbeddedLog};
+use eventlog::{EventLog, LogClock, embedded::EmbeddedLog};
 use materializer::{Serving, sessions::SessionView};
 use prometheus::{IntGaugeVec, Opts, Registry};
 use schemas::{Control, Message, Record, Timestamp, Until, caps::HEARTBEAT_RETENTION};
@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use writer::Retention;
 
-use crate::disk;
+use crate::{disk, logs::OwnLog};
 
 /// How often the space is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -79,7 +79,7 @@ fn has_passed(retain_until: Until, gc_now: Timestamp, retention: Retention) -> b
 
 /// Looks at the space of a store until `stop`, cleans its log, and compacts its view when that rests.
 pub(crate) async fn keep(
-    log: Arc<EmbeddedLog>,
+    log: OwnLog,
     view: watch::Receiver<Arc<SessionView>>,
     clock: Arc<LogClock>,
     metrics: SpaceMetrics,
@@ -88,7 +88,7 @@ pub(crate) async fn keep(
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(look.tick()).await.is_some() {
-        let (log, view, metrics) = (Arc::clone(&log), view.borrow().clone(), metrics.clone());
+        let (log, view, metrics) = (log.clone(), view.borrow().clone(), metrics.clone());
         let now = clock.gc_now();
         let looked = spawn_blocking(move || look_once(&log, &view, now, &metrics));
         match stop.run_until_cancelled(looked).await {
@@ -99,32 +99,37 @@ pub(crate) async fn keep(
     Ok(())
 }
 
-fn look_once(log: &EmbeddedLog, view: &SessionView, now: Timestamp, metrics: &SpaceMetrics) {
-    use eventlog::EventLog;
+fn look_once(log: &OwnLog, view: &SessionView, now: Timestamp, metrics: &SpaceMetrics) {
+    let store = log.log().topic().store.clone();
+    let show = |gauge: &IntGaugeVec, bytes: u64| {
+        gauge.with_label_values(&[store.as_str()]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    };
+    // A cluster sees to its topics itself.
+    if let OwnLog::Embedded(log) = log {
+        clean(log);
+        if let Ok(bytes) = log.bytes() {
+            show(&metrics.log_bytes, bytes);
+        }
+    }
+    match view.compact_if_due(now, |bytes| disk::check_room(view.dir(), bytes).is_ok()) {
+        Ok(None) => {}
+        Ok(Some((before, after))) => {
+            tracing::info!("Compacted the view of {store}: {before} bytes before, {after} after");
+        }
+        Err(error) => tracing::error!("Cannot compact the view of {store}: {error}"),
+    }
+    if let Ok(bytes) = view.bytes() {
+        show(&metrics.view_bytes, bytes);
+    }
+}
 
+fn clean(log: &EmbeddedLog) {
     let topic = log.topic();
     match log.clean_if_due() {
         Ok(None) => {}
         Ok(Some((before, after))) => tracing::info!("Cleaned {topic}: {before} bytes before, {after} after"),
         // Whoever writes to it finds out what that means.
         Err(error) => tracing::error!("Cannot clean {topic}: {error}"),
-    }
-    match view.compact_if_due(now, |bytes| disk::check_room(view.dir(), bytes).is_ok()) {
-        Ok(None) => {}
-        Ok(Some((before, after))) => {
-            tracing::info!("Compacted the view of {}: {before} bytes before, {after} after", topic.store);
-        }
-        Err(error) => tracing::error!("Cannot compact the view of {}: {error}", topic.store),
-    }
-    let store = &[topic.store.as_str()];
-    let show = |gauge: &IntGaugeVec, bytes: u64| {
-        gauge.with_label_values(store).set(i64::try_from(bytes).unwrap_or(i64::MAX));
-    };
-    if let Ok(bytes) = log.bytes() {
-        show(&metrics.log_bytes, bytes);
-    }
-    if let Ok(bytes) = view.bytes() {
-        show(&metrics.view_bytes, bytes);
     }
 }
 

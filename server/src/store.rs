@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use eventlog::{EventLog, LogClock};
 use futures::future::BoxFuture;
 use materializer::{
-    Barrier, CellCache, Debts, Fence, FenceError, Follower, Freshness, Reads, Serving, Successor, View,
-    ViewError,
+    Barrier, CellCache, Debts, Fence, FenceError, Follower, Freshness, Outage, Reads, Serving, Successor,
+    View, ViewError,
 };
 use schemas::{KeyId, MacKey, Position, Version, WriterId};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use writer::{FenceFailed, LocalView, LookFailed, Retention, Versions, WriteError, Writer};
 
 use crate::config::ReadConsistency;
@@ -38,6 +38,8 @@ pub struct Parts {
     pub writer_id: WriterId,
     /// How fresh reads are.
     pub read_consistency: ReadConsistency,
+    /// How long reads are served from what was applied last while the log does not answer.
+    pub serve_in_outage_for: Duration,
     /// What the follower counts.
     pub counted: materializer::Metrics,
     /// What the writer measures.
@@ -55,6 +57,8 @@ pub struct StoreNode {
     pub debts: Arc<Debts>,
     /// Takes a view that is to be served in place of the one that is.
     pub successor: mpsc::Sender<Successor>,
+    /// Holds why, while the view cannot go on.
+    pub lost: watch::Sender<Option<Arc<str>>>,
     logs: Vec<Arc<dyn EventLog>>,
 }
 
@@ -99,6 +103,7 @@ impl StoreNode {
             retention,
             writer_id,
             read_consistency,
+            serve_in_outage_for,
             counted,
             measured,
         } = parts;
@@ -112,8 +117,13 @@ impl StoreNode {
             log.frontier.iter().for_each(|(partition, up_to)| fence.publish(topic, partition, up_to));
         }
         let debts = Arc::new(Debts::new(saved.debts));
+        let served_without = counted.reads_without_log_of(own.topic().store.as_str());
         let freshness = match read_consistency {
-            ReadConsistency::Dc => Freshness::Dc(Barrier::new(logs.clone(), Arc::clone(&fence))),
+            ReadConsistency::Dc => Freshness::Dc {
+                barrier: Barrier::new(logs.clone(), Arc::clone(&fence)),
+                outage: Outage::new(serve_in_outage_for),
+                served_without,
+            },
             ReadConsistency::Node => Freshness::Node,
         };
         let reads = Arc::new(Reads {
@@ -137,6 +147,7 @@ impl StoreNode {
             versions,
             &measured,
         ));
+        let lost = watch::Sender::new(None);
         let observe = {
             let writer = Arc::clone(&writer);
             Box::new(move |version| writer.observe(version))
@@ -150,10 +161,11 @@ impl StoreNode {
             clock,
             fence,
             debts: Arc::clone(&debts),
+            lost: lost.clone(),
             observe,
             metrics: counted,
         };
-        Ok((Self { writer, reads, debts, successor, logs }, follower))
+        Ok((Self { writer, reads, debts, successor, lost, logs }, follower))
     }
 
     /// Waits until the view has applied what the logs held when this was called, then says "alive" to the own log.
@@ -162,11 +174,20 @@ impl StoreNode {
     /// # Errors
     /// When the follower stops before, or the log does not answer.
     pub async fn come_up(&self) -> Result<(), StartError> {
+        self.catch_up().await?;
+        Ok(self.writer.announce().await?)
+    }
+
+    /// Waits until the view has applied what the logs held when this was called.
+    ///
+    /// # Errors
+    /// When the follower stops before, or the log does not answer.
+    pub async fn catch_up(&self) -> Result<(), StartError> {
         for log in &self.logs {
             let tail = log.tail().await?;
             self.reads.fence.wait_for_all(log.topic(), &tail, HOWEVER_LONG).await?;
         }
-        Ok(self.writer.announce().await?)
+        Ok(())
     }
 }
 

@@ -1,15 +1,20 @@
 //! What a store's log, view and follower tell of their end, as tasks of the node.
 
-use std::{sync::Arc, thread};
+use std::{sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow};
+use api::{Jobs, Readiness, Task};
 use eventlog::{EventLog, embedded::EmbeddedLog};
-use materializer::{Follower, sessions::SessionView};
+use materializer::{Follower, Freshness, Reads, sessions::SessionView};
 use tokio::{
     runtime::Handle,
     sync::{oneshot, watch},
+    time::{MissedTickBehavior, interval, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
+use writer::Writer;
+
+use crate::store::StoreNode;
 
 /// The follower on a thread of its own, as a task that ends with it.
 pub(crate) fn follow(
@@ -33,6 +38,102 @@ pub(crate) async fn watch_log(log: Arc<EmbeddedLog>) -> anyhow::Result<()> {
         // The log was closed in order.
         Err(_) => Ok(()),
     }
+}
+
+/// Says "alive" to a log that others read, and what became of numbers that no record has.
+pub(crate) async fn beat(writer: Arc<Writer>, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut due = interval(BEAT_EVERY);
+    due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(due.tick()).await.is_some() {
+        match stop.run_until_cancelled(writer.beat(QUIET_FOR)).await {
+            Some(Err(error)) => tracing::debug!("No heartbeat: {error}"),
+            Some(Ok(())) => {}
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+/// A busy writer is heard of so often.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+
+/// One that has nothing to write so often.
+const QUIET_FOR: Duration = Duration::from_secs(10);
+
+/// Has the view made anew when a log does not have any more what it would go on with. The node is unready meanwhile.
+pub(crate) async fn watch_for_loss(
+    store: Arc<StoreNode>,
+    jobs: Jobs,
+    readiness: Arc<Readiness>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let name = &store.reads.own.store;
+    let check = format!("store {name}");
+    let watch = async {
+        let mut lost = store.lost.subscribe();
+        while let Ok(why) = lost.wait_for(Option::is_some).await.map(|why| why.clone()) {
+            readiness.fail(&check, &format!("its view is made anew: {}", why.unwrap_or_default()));
+            loop {
+                // Refused while another job runs; one that failed is ordered again.
+                let _busy = jobs.order(Task::Rebuild, Some(name.clone()));
+                match timeout(ORDER_EVERY, lost.wait_for(Option::is_none)).await {
+                    Ok(Ok(_)) => break,
+                    Ok(Err(_)) => return,
+                    Err(_) => {}
+                }
+            }
+            while let Err(error) = store.catch_up().await {
+                tracing::error!("The new view of {name} has not caught up: {error}");
+                sleep(ORDER_EVERY).await;
+            }
+            readiness.pass(&check);
+        }
+    };
+    let _node_stops = stop.run_until_cancelled(watch).await;
+    Ok(())
+}
+
+/// How often a view that is lost is ordered anew, until it is there.
+const ORDER_EVERY: Duration = Duration::from_secs(1);
+
+/// Looks for a log that does not answer, and makes the node unready when that lasts too long.
+pub(crate) async fn watch_for_an_outage(
+    reads: Arc<Reads>,
+    readiness: Arc<Readiness>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let Freshness::Dc { outage, .. } = &reads.freshness else {
+        stop.cancelled().await;
+        return Ok(());
+    };
+    let name = format!("log {}", reads.own);
+    let judge = async {
+        let mut outages = outage.subscribe();
+        loop {
+            let Ok(Some(since)) = outages.wait_for(Option::is_some).await.map(|since| *since) else { return };
+            tracing::error!("{} does not answer: reads are answered from what was applied last", reads.own);
+            let is_over = outages.wait_for(Option::is_none);
+            if timeout_at(since + outage.serve_for(), is_over).await.is_err() {
+                tracing::error!(
+                    "{} has not answered for {:?}: reads are refused",
+                    reads.own,
+                    outage.serve_for()
+                );
+                readiness.fail(&name, "it does not answer");
+                if outages.wait_for(Option::is_none).await.is_err() {
+                    return;
+                }
+                readiness.pass(&name);
+            }
+            tracing::info!("{} answers again", reads.own);
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = reads.look_for_the_log() => {}
+        () = judge => {}
+    }
+    Ok(())
 }
 
 /// Ends when the view that is served is known to be damaged, with what is: the next start makes it anew.

@@ -14,6 +14,7 @@ use materializer::{
     View, ViewError,
     sessions::{SessionView, ViewMemory, ViewOptions},
 };
+use schemas::Offset;
 
 use crate::checkpoints::{self, Checkpoints};
 
@@ -151,10 +152,17 @@ impl ViewDir {
             Err(error) => return Ok(Err(error)),
         };
         for log in &self.logs {
-            let tail = log.tail().await.with_context(|| format!("ask {} for its end", log.topic()))?;
+            let ask = || format!("ask {} for its ends", log.topic());
+            let (head, tail) = (log.head().await.with_context(ask)?, log.tail().await.with_context(ask)?);
             // A log that ends before the view's position lost records that the view has seen, or is another log.
             if saved.logs.get(log.topic()).is_some_and(|saved| !tail.is_at_least(&saved.frontier)) {
                 let reason = format!("it has applied more of {} than the log holds", log.topic());
+                return Ok(Err(ViewError::Foreign(reason.into())));
+            }
+            let goes_on_from =
+                |(partition, up_to): (_, _)| Offset::ZERO == up_to || head.get(partition) <= up_to;
+            if saved.logs.get(log.topic()).is_some_and(|saved| !saved.frontier.iter().all(goes_on_from)) {
+                let reason = format!("{} has dropped records that it has not seen", log.topic());
                 return Ok(Err(ViewError::Foreign(reason.into())));
             }
         }

@@ -11,6 +11,7 @@
 #![allow(dead_code, reason = "a toolbox: not every module of the tests uses every tool")]
 
 mod http;
+mod kafka;
 mod node;
 mod ports;
 mod sessions;
@@ -18,7 +19,8 @@ mod tls;
 mod wait;
 
 pub(crate) use http::{Connection, Response, message, socket};
-pub(crate) use node::{Launch, Node};
+pub(crate) use kafka::Kafka;
+pub(crate) use node::{Launch, Node, program};
 pub(crate) use sessions::{Sessions, check_sessions, session, write_sessions};
 pub(crate) use tls::{Authority, Issued, TlsClient};
 pub(crate) use wait::eventually;

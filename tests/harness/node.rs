@@ -117,6 +117,15 @@ impl Launch {
         panic!("no free ports in {PORT_ATTEMPTS} attempts");
     }
 
+    /// Starts the program, for what it does before it is ready.
+    pub(crate) fn start_without_waiting(self) -> Node {
+        let ports = ports::take();
+        let process = Process::spawn(&self, ports);
+        let node = Node::new(self, ports, process);
+        eventually("solera listens", READY_WITHIN, || Connection::open(node.address).ok());
+        node
+    }
+
     /// Starts the program and waits until it ends by itself, which it should.
     ///
     /// # Panics
@@ -166,6 +175,14 @@ impl Launch {
         fs::write(&file, text).expect("write the configuration");
         file
     }
+}
+
+/// Runs the program to its end with these arguments: exit code, and standard output and error.
+pub(crate) fn program(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_solera"));
+    let output = command.args(arguments).stdin(Stdio::null()).output().expect("run solera");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8_lossy(&text).into_owned())
 }
 
 /// How a process ended that should not have stayed.

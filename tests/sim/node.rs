@@ -83,6 +83,7 @@ impl Process {
             retention: Retention::Expiring { ttl_max: TTL_MAX },
             writer_id,
             read_consistency: ReadConsistency::Dc,
+            serve_in_outage_for: Duration::ZERO,
             counted: Metrics::register(&prometheus::Registry::new()).unwrap(),
             measured: writer::Metrics::register(&prometheus::Registry::new()).unwrap(),
         };

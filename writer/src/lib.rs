@@ -12,6 +12,7 @@
 mod delete;
 mod local_view;
 mod metrics;
+mod numbers;
 mod retention;
 mod versions;
 mod write;

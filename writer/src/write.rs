@@ -1,19 +1,23 @@
 //! Look, append, fence.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
 use eventlog::{AppendError, Appended, Commit, EnqueueError, EventLog, LogClock};
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use schemas::{
     Change, Event, Headers, Heartbeat, KeyId, MacKey, Partition, Record, Sealed, Sequence, Until, Version,
     WriterId,
 };
 use tokio::time::Instant;
 
-use crate::{LocalView, Metrics, Retention, Versions, metrics::StoreMetrics};
+use crate::{
+    LocalView, Metrics, Retention, Versions,
+    metrics::StoreMetrics,
+    numbers::{Fate, Numbers},
+};
 
 /// Appends to one log. The only thing in a process that does.
 #[derive(Debug)]
@@ -24,14 +28,17 @@ pub struct Writer {
     mac: MacKey,
     retention: Retention,
     versions: Versions,
-    lanes: Vec<Mutex<Lane>>,
+    /// What is ordered within a partition: versions, numbers and places in the queue, in one critical section.
+    lanes: Vec<Mutex<Numbers>>,
     measured: StoreMetrics,
 }
 
-/// What is ordered within a partition: versions, numbers and places in the queue, in one critical section.
-#[derive(Debug)]
-struct Lane {
-    next_number: u64,
+/// A record that the log has taken.
+struct Taken {
+    version: Version,
+    partition: Partition,
+    number: u64,
+    commit: Commit,
 }
 
 /// A session to be stored.
@@ -122,7 +129,7 @@ impl Writer {
         versions: Versions,
         metrics: &Metrics,
     ) -> Self {
-        let lanes = log.partitions().all().map(|_| Mutex::new(Lane { next_number: 1 })).collect();
+        let lanes = log.partitions().all().map(|_| Mutex::new(Numbers::new())).collect();
         let measured = metrics.of_store(log.topic().store.as_str());
         Self { log, view, clock, mac, retention, versions, lanes, measured }
     }
@@ -143,15 +150,33 @@ impl Writer {
     /// When the log does not take it.
     pub async fn announce(&self) -> Result<(), WriteError> {
         let known = self.clock.newest_append();
-        let appends = self.log.partitions().all().map(|partition| async move {
-            let record = Record::of_heartbeat(self.versions.writer(), &Heartbeat::default());
-            let record = self.mac.sign(self.log.topic(), partition, record);
-            Ok::<_, WriteError>(self.log.enqueue(partition, record)?.await?)
-        });
+        let heartbeat = Heartbeat::default();
+        let appends =
+            self.log.partitions().all().map(|partition| self.append_heartbeat(partition, &heartbeat));
         for Appended { append_time, .. } in try_join_all(appends).await? {
             self.clock.anchor(append_time, known);
         }
         Ok(())
+    }
+
+    /// Says "alive up to here" in every partition in which something was appended since it last did, or nothing was said
+    /// for `quiet_for`, and what became of numbers that no record has. To be called once a second at most.
+    ///
+    /// # Errors
+    /// When the log does not take it; another one will say the same.
+    pub async fn beat(&self, quiet_for: Duration) -> Result<(), WriteError> {
+        let now = Instant::now();
+        let due = self.log.partitions().all().filter_map(|partition| {
+            let heartbeat = self.lane(partition).heartbeat(now, quiet_for)?;
+            Some((partition, heartbeat))
+        });
+        let appends = due.map(|(partition, heartbeat)| async move {
+            let Appended { append_time, .. } = self.append_heartbeat(partition, &heartbeat).await?;
+            self.clock.heard(append_time);
+            Ok::<_, WriteError>(())
+        });
+        // All of them are tried: one that is refused leaves the others alone.
+        join_all(appends).await.into_iter().collect()
     }
 
     /// Stores a session.
@@ -218,12 +243,15 @@ impl Writer {
         if let Some(why) = self.view.stands_still() {
             return Err(WriteError::Refused(why));
         }
-        let (version, commit) = self.enqueue(key.partition(self.log.partitions()), choice, event)?;
         let enqueued = Instant::now();
+        let partition = key.partition(self.log.partitions());
+        let Taken { version, partition, number, commit } =
+            self.enqueue(partition, enqueued, choice, event)?;
         // The append runs to its end whether or not somebody still waits for it.
         let appended = tokio::time::timeout(deadline.left(), commit).await;
-        let Appended { position, append_time } =
-            appended.map_err(|_| WriteError::Unknown("the log did not answer in time".into()))??;
+        let appended = appended.map_err(|_| WriteError::Unknown("the log did not answer in time".into()))?;
+        self.lane(partition).settle(number, fate(&appended));
+        let Appended { position, append_time } = appended?;
         self.clock.heard(append_time);
         let durable = Instant::now();
         self.measured.appended(durable - enqueued);
@@ -236,23 +264,47 @@ impl Writer {
     fn enqueue(
         &self,
         partition: Partition,
+        now: Instant,
         choice: Choice,
         event: impl FnOnce(Version) -> Event,
-    ) -> Result<(Version, Commit), WriteError> {
-        let lane = &self.lanes[usize::try_from(partition.0).expect("a u32 fits into an index")];
+    ) -> Result<Taken, WriteError> {
         // IMPORTANT: one critical section. Versions, numbers and places in the log rise together.
-        let mut lane = lane.lock().expect("no holder panics");
+        let mut lane = self.lane(partition);
         let version = match choice {
             Choice::Above(seen) => self.next_version(seen),
             Choice::Settled(version) => version,
         };
-        let sequence = Sequence { appender: self.versions.writer(), number: lane.next_number };
+        let number = lane.next();
+        let sequence = Sequence { appender: self.versions.writer(), number };
         let record = Record::of_event(event(version), sequence);
         let record = record.map_err(|error| WriteError::Refused(error.to_string().into()))?;
         let commit = self.log.enqueue(partition, self.mac.sign(self.log.topic(), partition, record))?;
         // A refused enqueue leaves its number to the next.
-        lane.next_number += 1;
-        Ok((version, commit))
+        lane.taken(now);
+        Ok(Taken { version, partition, number, commit })
+    }
+
+    async fn append_heartbeat(
+        &self,
+        partition: Partition,
+        heartbeat: &Heartbeat,
+    ) -> Result<Appended, WriteError> {
+        let record = Record::of_heartbeat(self.versions.writer(), heartbeat);
+        let record = self.mac.sign(self.log.topic(), partition, record);
+        Ok(self.log.enqueue(partition, record)?.await?)
+    }
+
+    fn lane(&self, partition: Partition) -> MutexGuard<'_, Numbers> {
+        let lane = &self.lanes[usize::try_from(partition.0).expect("a u32 fits into an index")];
+        lane.lock().expect("no holder panics")
+    }
+}
+
+fn fate(appended: &Result<Appended, AppendError>) -> Fate {
+    match appended {
+        Ok(_) => Fate::Stored,
+        Err(AppendError::Refused(_)) => Fate::Skipped,
+        Err(AppendError::Unknown(_)) => Fate::Unsure,
     }
 }
 
@@ -260,7 +312,7 @@ impl From<EnqueueError> for WriteError {
     fn from(error: EnqueueError) -> Self {
         match error {
             EnqueueError::Full => Self::Overloaded,
-            EnqueueError::Closed(reason) => Self::Refused(reason),
+            EnqueueError::Closed(reason) | EnqueueError::Refused(reason) => Self::Refused(reason),
         }
     }
 }

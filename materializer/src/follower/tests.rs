@@ -99,6 +99,7 @@ impl Bench {
             clock: Arc::clone(&self.clock),
             fence: Arc::clone(&self.fence),
             debts: Arc::clone(&self.debts),
+            lost: watch::Sender::new(None),
             observe: Box::new(move |version| observed.lock().unwrap().push(version)),
             metrics: self.metrics.clone(),
         }
@@ -336,14 +337,39 @@ async fn a_debt_for_a_cell_that_is_gone_is_forgiven() {
     assert!(bench.view.saved().unwrap().debts.is_empty());
 }
 
+/// The log has lost its end, as a cluster does that elects an unclean leader.
 #[tokio::test(start_paused = true)]
-async fn a_log_that_ends_before_the_views_position_stops_the_follower() {
+async fn a_view_that_is_ahead_of_its_log_stands_still_until_another_one_takes_its_place() {
     let bench = Bench::new();
+    bench.append(&set(1, 1, Until::Never));
     let positions = vec![(topic(), Partition(0), Offset(9))];
     bench.view.write(&ViewWrite { positions, ..ViewWrite::default() }).unwrap();
-    let (follower, _stop) = bench.start();
-    let ended = follower.await.unwrap();
-    assert!(matches!(ended, Err(FollowError::Log { source: ReadError::OutOfRange { .. }, .. })), "{ended:?}");
+    bench.fence.publish(&topic(), Partition(0), Offset(9));
+    let (sender, successors) = mpsc::channel(1);
+    let serving = Arc::new(Serving::new(Arc::clone(&bench.view) as Arc<dyn View>, cells()));
+    let lost = watch::Sender::new(None);
+    let follower =
+        Follower { serving: Arc::clone(&serving), successors, lost: lost.clone(), ..bench.follower() };
+    let _follower = tokio::spawn(follower.run(CancellationToken::new()));
+
+    let mut is_lost = lost.subscribe();
+    let why = is_lost.wait_for(Option::is_some).await.unwrap().clone().unwrap();
+    assert!(why.contains("ends at 1, before the position 9"), "{why}");
+    let second = bench.append(&set(2, 2, Until::Never));
+    let waited = bench.fence.wait_for(&topic(), second, Duration::from_secs(60)).await;
+    assert_eq!(
+        waited,
+        Err(crate::FenceError::Late),
+        "what was applied of another log says nothing of this one"
+    );
+
+    let (view, successor, served) =
+        successor(MemoryView::new([(topic(), bench.log.incarnation())]).contents());
+    sender.send(successor).await.unwrap();
+    served.await.unwrap();
+    bench.applied(second).await;
+    assert!(view.get(&KeyId::from_bytes([2; 16])).unwrap().is_some());
+    assert_eq!(*lost.borrow(), None, "the new one goes on");
 }
 
 /// A successor at the positions that `contents` has.

@@ -5,6 +5,7 @@ mod bench;
 mod check_config;
 mod job;
 mod serve;
+mod topics;
 
 use std::{
     ffi::OsString,
@@ -51,6 +52,9 @@ enum Command {
     /// Folds the log of a running node again and compares with the view. Exit code 5: they differ.
     #[command(after_help = "Example: solera verify --admin 127.0.0.1:9081")]
     Verify(JobArgs),
+    /// The topics that a configuration with Kafka needs.
+    #[command(subcommand)]
+    Topics(topics::TopicsCommand),
     /// Loads a server that answers as Kask does, checks every answer, and says how fast it was.
     #[command(after_help = "Example: solera bench http://127.0.0.1:8081/sessions/v1/ --preload --rate 5000")]
     Bench(Box<::bench::Arguments>),
@@ -127,6 +131,7 @@ pub fn run(mut args: Vec<OsString>) -> ExitCode {
         Command::CheckConfig { file } => check_config::check(&file),
         Command::Rebuild(JobArgs { admin, store }) => job::order(&admin, "rebuild", store.as_deref()),
         Command::Verify(JobArgs { admin, store }) => job::order(&admin, "verify", store.as_deref()),
+        Command::Topics(command) => topics::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Version => say(&format!("solera {} ({})", BUILD.version, BUILD.go_version)),
     };

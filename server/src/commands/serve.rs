@@ -146,7 +146,7 @@ fn read(file: &Path) -> anyhow::Result<Config> {
     usable(file, config::parse(&text).config)
 }
 
-fn usable(file: &Path, config: Result<Config, Vec<Problem>>) -> anyhow::Result<Config> {
+pub(super) fn usable(file: &Path, config: Result<Config, Vec<Problem>>) -> anyhow::Result<Config> {
     config.map_err(|problems| {
         anyhow!("{} cannot be used:\n{}", file.display(), config::report(&problems).trim_end())
     })

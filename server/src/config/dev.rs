@@ -8,7 +8,7 @@ use std::{
 use schemas::SessionTtl;
 
 use super::{
-    Config, LogConfig, SecretsConfig, admin, limits,
+    Config, LogConfig, ReadConsistency, SecretsConfig, admin, limits,
     limits::Limits,
     listener::Listener,
     stores,
@@ -35,8 +35,9 @@ pub fn dev(port: u16, data_dir: PathBuf) -> Config {
         secrets: SecretsConfig::MadeInDataDir,
         limits,
         read_patience: limits::default_patience(limits.request_timeout),
+        serve_in_outage_for: limits::SERVE_IN_OUTAGE_FOR,
         checkpoints: None,
-        stores: stores::only(Some(base_uri), Some(SessionTtl::KASK)),
+        stores: stores::only(Some(base_uri), Some(SessionTtl::KASK), ReadConsistency::Node),
     }
 }
 

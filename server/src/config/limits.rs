@@ -45,6 +45,16 @@ pub(super) fn read(limits: &mut Section<'_>) -> Read<Limits> {
     })
 }
 
+/// Default of `on_log_outage.serve_for_s`.
+pub(super) const SERVE_IN_OUTAGE_FOR: Duration = Duration::from_secs(60);
+
+/// Reads `on_log_outage`.
+pub(super) fn on_log_outage(outage: &mut Section<'_>) -> Read<Duration> {
+    let default = SERVE_IN_OUTAGE_FOR.as_secs();
+    let seconds = number("a whole number of seconds (0 = refuse at once)", 0..=86_400, default);
+    outage.or("serve_for_s", default, seconds).map(Duration::from_secs)
+}
+
 /// Reads `read_patience_ms`, which must leave time to answer.
 pub(super) fn read_patience(top: &mut Section<'_>, limits: Read<Limits>) -> Read<Duration> {
     let patience =

@@ -46,7 +46,7 @@ pub use checkpoints::CheckpointsConfig;
 pub use dev::dev;
 pub use limits::Limits;
 pub use listener::Listener;
-pub use log::LogConfig;
+pub use log::{KafkaConfig, LogConfig};
 pub use problem::{Problem, Warning, report};
 pub use secrets::{RingFile, SecretsConfig};
 pub use store::{ReadConsistency, StoreConfig};
@@ -85,6 +85,10 @@ pub struct Config {
     /// 0 to 600,000 ms. Default 2000, or four fifths of the request timeout if that is less. Always below the request
     /// timeout. Too low fails reads after a hiccup; too high keeps clients waiting during an outage.
     pub read_patience: Duration,
+    /// How long reads of `read_consistency: dc` are served from what was applied last while the log does not answer, in
+    /// seconds, 0 to 86,400 (`on_log_outage: { serve_for_s }`). Default 60. In that time this node may serve what others
+    /// have overwritten or deleted, if only this node is cut off; after it, or with 0 at once, reads are answered 503.
+    pub serve_in_outage_for: Duration,
     /// When copies of views are made to start from. None are, unless this is there.
     pub checkpoints: Option<CheckpointsConfig>,
     /// The stores by name: at least one. First the one that the top-level `base_uri` names, then in file order.
@@ -154,8 +158,10 @@ fn read(top: &mut Section<'_>, kind: Kind) -> Read<Config> {
     let secrets = secrets(top, kind);
     let limits = top.defaulted("limits", limits::read);
     let read_patience = limits::read_patience(top, limits);
+    let serve_in_outage_for = top.defaulted("on_log_outage", limits::on_log_outage);
     let checkpoints = top.optional("checkpoints", section(checkpoints::read));
-    let stores = stores::read(top);
+    let freshness = log.as_ref().map_or(ReadConsistency::Node, LogConfig::read_consistency);
+    let stores = stores::read(top, freshness);
 
     top.later(
         "peers",
@@ -163,7 +169,6 @@ fn read(top: &mut Section<'_>, kind: Kind) -> Read<Config> {
         section(|peers| peers::check(peers, dc.as_ref().map_err(|&reported| reported))),
     );
     top.later("audit", LEAVE_OUT, section(later::audit));
-    top.later("on_log_outage", LEAVE_OUT, section(later::on_log_outage));
 
     Ok(Config {
         telemetry: telemetry?,
@@ -176,6 +181,7 @@ fn read(top: &mut Section<'_>, kind: Kind) -> Read<Config> {
         secrets: secrets?,
         limits: limits?,
         read_patience: read_patience?,
+        serve_in_outage_for: serve_in_outage_for?,
         checkpoints: checkpoints?,
         stores: stores?,
     })

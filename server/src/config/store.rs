@@ -28,7 +28,8 @@ pub struct StoreConfig {
     /// The longest life that a request may ask for, in seconds. Default and lower bound: `default_ttl`. Tombstones, and
     /// what is left of expired sessions, stay in the view for this long and a day, so too high costs disk.
     pub max_ttl: SessionTtl,
-    /// Which writes a read is sure to see. Default `node`, which is enough with the embedded log.
+    /// Which writes a read is sure to see. Default `dc` when the log is Kafka, else `node`, which is enough where one
+    /// node has the log to itself.
     pub read_consistency: ReadConsistency,
     /// The longest value that is accepted, in bytes, 1 to 16,646,144. Default 1 MiB. Too low refuses big sessions with
     /// 413; too high lets a few requests take the room of all bodies.
@@ -40,12 +41,16 @@ impl StoreConfig {
     pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
 
     /// A store with every default but its path and its TTL.
-    pub(super) fn plain(base_uri: BaseUri, default_ttl: SessionTtl) -> Self {
+    pub(super) fn plain(
+        base_uri: BaseUri,
+        default_ttl: SessionTtl,
+        read_consistency: ReadConsistency,
+    ) -> Self {
         Self {
             base_uri,
             default_ttl,
             max_ttl: default_ttl,
-            read_consistency: ReadConsistency::Node,
+            read_consistency,
             max_value_bytes: Self::MAX_VALUE_BYTES,
         }
     }
@@ -82,8 +87,12 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Reads one store; `taken` are the paths of the stores before it.
-    pub(super) fn read(store: &mut Section<'_>, taken: &[BaseUri]) -> Self {
+    /// Reads one store; `taken` are the paths of the stores before it, `read_consistency` is the log's default.
+    pub(super) fn read(
+        store: &mut Section<'_>,
+        taken: &[BaseUri],
+        read_consistency: ReadConsistency,
+    ) -> Self {
         let default_ttl = store.or("default_ttl", SessionTtl::KASK, ttl);
         let value_bytes =
             number("a whole number of bytes", 1..=VALUE_BYTES_MAX, StoreConfig::MAX_VALUE_BYTES);
@@ -91,11 +100,7 @@ impl Draft {
             base_uri: store.required("base_uri", |item| free_base_uri(item, taken)),
             default_ttl,
             max_ttl: max_ttl(store, default_ttl),
-            read_consistency: store.or(
-                "read_consistency",
-                ReadConsistency::Node,
-                choice(&READ_CONSISTENCIES),
-            ),
+            read_consistency: store.or("read_consistency", read_consistency, choice(&READ_CONSISTENCIES)),
             max_value_bytes: store.or("max_value_bytes", StoreConfig::MAX_VALUE_BYTES, value_bytes),
         };
         check_what_comes_later(store);

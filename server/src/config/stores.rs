@@ -5,7 +5,7 @@ use schemas::{SessionTtl, StoreName};
 use super::{
     base_uri::{BaseUri, base_uri},
     section::{Read, Section, named, section},
-    store::{Draft, StoreConfig},
+    store::{Draft, ReadConsistency, StoreConfig},
     ttl::ttl,
     value::Refusal,
 };
@@ -17,12 +17,20 @@ pub(super) const ONLY: &str = "sessions";
 const KASK_BASE_URI: &str = "/v1/";
 
 /// Reads `stores`, or makes one store of Kask's keys `base_uri` and `default_ttl`.
-pub(super) fn read(top: &mut Section<'_>) -> Read<Vec<(StoreName, StoreConfig)>> {
+pub(super) fn read(
+    top: &mut Section<'_>,
+    read_consistency: ReadConsistency,
+) -> Read<Vec<(StoreName, StoreConfig)>> {
     let base_uri = top.optional("base_uri", base_uri);
     let default_ttl = top.optional("default_ttl", ttl);
     let mut taken = Vec::new();
-    let Some(drafts) = top.optional("stores", named(section(|store| Ok(draft(store, &mut taken)))))? else {
-        return Ok(only(base_uri?, default_ttl?));
+    let draft = |store: &mut Section<'_>| {
+        let draft = Draft::read(store, &taken, read_consistency);
+        taken.extend(draft.base_uri.clone());
+        Ok(draft)
+    };
+    let Some(drafts) = top.optional("stores", named(section(draft)))? else {
+        return Ok(only(base_uri?, default_ttl?, read_consistency));
     };
     let named = base_uri.clone().ok().flatten();
     agree(top, &drafts, base_uri, default_ttl)?;
@@ -37,16 +45,11 @@ pub(super) fn read(top: &mut Section<'_>) -> Read<Vec<(StoreName, StoreConfig)>>
 pub(super) fn only(
     base_uri: Option<BaseUri>,
     default_ttl: Option<SessionTtl>,
+    read_consistency: ReadConsistency,
 ) -> Vec<(StoreName, StoreConfig)> {
     let base_uri = base_uri.unwrap_or_else(|| KASK_BASE_URI.parse().expect("Kask's default is a base URI"));
-    let store = StoreConfig::plain(base_uri, default_ttl.unwrap_or(SessionTtl::KASK));
+    let store = StoreConfig::plain(base_uri, default_ttl.unwrap_or(SessionTtl::KASK), read_consistency);
     vec![(ONLY.parse().expect("a store may have this name"), store)]
-}
-
-fn draft(store: &mut Section<'_>, taken: &mut Vec<BaseUri>) -> Draft {
-    let draft = Draft::read(store, taken);
-    taken.extend(draft.base_uri.clone());
-    draft
 }
 
 /// Kask's keys beside `stores` must say what one of the stores says, so that no file has two meanings.

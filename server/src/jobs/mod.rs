@@ -8,7 +8,7 @@ use std::{path::Path, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use api::{Ended, Job, JobState, Task};
-use eventlog::{EventLog, LogClock, embedded::EmbeddedLog};
+use eventlog::LogClock;
 use materializer::{Fence, Replay, Successor, View, sessions::SessionView};
 use schemas::{MacKey, StoreName};
 use tokio::{
@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{checkpoints::Checkpoints, config::CheckpointsConfig, view_dir::ViewDir};
+use crate::{checkpoints::Checkpoints, config::CheckpointsConfig, logs::OwnLog, view_dir::ViewDir};
 
 /// An open store: as jobs work on it, and as it is closed at the end.
 #[derive(Clone, Debug)]
@@ -27,7 +27,7 @@ pub(crate) struct Workplace {
     pub(crate) name: StoreName,
     pub(crate) view_dir: ViewDir,
     pub(crate) checkpoints: Checkpoints,
-    pub(crate) log: Arc<EmbeddedLog>,
+    pub(crate) log: OwnLog,
     /// The generation that is served.
     pub(crate) generation: watch::Sender<Arc<SessionView>>,
     pub(crate) fence: Arc<Fence>,
@@ -137,7 +137,7 @@ impl Workplace {
     /// An empty view in `dir`, and the fold into it.
     fn replay_into(&self, dir: &Path) -> anyhow::Result<(Arc<SessionView>, Replay)> {
         let view = Arc::new(SessionView::open(dir, self.view_dir.options())?);
-        let own = Arc::clone(&self.log) as Arc<dyn EventLog>;
+        let own = self.log.log();
         let into = Arc::clone(&view) as Arc<dyn View>;
         let replay = Replay::new(&own, &[], into, self.mac.clone(), Arc::clone(&self.clock))?;
         Ok((view, replay.reading_ahead()))

@@ -7,10 +7,8 @@ const EXAMPLE: &str = include_str!("../../../testdata/config/config-example.yaml
 #[test]
 fn the_example_asks_for_what_is_not_built_yet_and_for_nothing_wrong() {
     let expected = "\
-log.kafka: known, not built yet (use `embedded`)
 peers: known, not built yet (leave it out)
 audit: known, not built yet (leave it out)
-on_log_outage: known, not built yet (leave it out)
 stores.anon.scope: known, not built yet (use `mirrored`)
 stores.anon.quota_bytes: known, not built yet (leave it out)
 stores.anon.rate: known, not built yet (leave it out)
@@ -21,12 +19,12 @@ stores.anon.rate: known, not built yet (leave it out)
 
 /// The example without what is not built yet.
 fn built() -> String {
-    let later = ["audit:", "on_log_outage:", "  anon:"];
+    let later = ["audit:", "  anon:"];
     let keep = |line: &&str| !later.iter().any(|key| line.starts_with(key));
     let text: String = EXAMPLE.lines().filter(keep).map(|line| format!("{line}\n")).collect();
-    let (before, rest) = text.split_once("log:\n").unwrap();
+    let (before, rest) = text.split_once("peers:").unwrap();
     let (_, after) = rest.split_once("secrets:").unwrap();
-    format!("{before}log: {{ embedded: {{ partitions: 8 }} }}\nsecrets:{after}")
+    format!("{before}secrets:{after}")
 }
 
 #[test]
@@ -60,7 +58,13 @@ fn every_built_key_of_the_example_arrives() {
         dc: "eqiad".parse().unwrap(),
         data_dir: "/var/lib/solera".into(),
         memory_mb: 320,
-        log: LogConfig::Embedded { partitions: schemas::PartitionCount::new(8).unwrap() },
+        log: LogConfig::Kafka(KafkaConfig {
+            bootstrap_servers: "127.0.0.1:19092".to_owned(),
+            replication: 3,
+            partitions: schemas::PartitionCount::new(12).unwrap(),
+            compaction_lag: Duration::from_secs(21_600),
+            options: [("security.protocol".to_owned(), "plaintext".to_owned())].into(),
+        }),
         secrets: SecretsConfig::Files {
             index: "/etc/solera/index-secret".into(),
             ring: vec![ring(2, "/etc/solera/secret-2"), ring(1, "/etc/solera/secret-1")],
@@ -71,9 +75,10 @@ fn every_built_key_of_the_example_arrives() {
             max_key_bytes: 1024,
         },
         read_patience: Duration::from_millis(2000),
+        serve_in_outage_for: Duration::from_secs(60),
         stores: vec![
             ("sessions".parse().unwrap(), store("/sessions/v1/", ReadConsistency::Dc)),
-            ("central".parse().unwrap(), store("/central/v1/", ReadConsistency::Node)),
+            ("central".parse().unwrap(), store("/central/v1/", ReadConsistency::Dc)),
         ],
     };
     assert_eq!(read_well(&built()), expected);
@@ -85,11 +90,6 @@ fn a_key_that_comes_later_gives_one_line_however_much_is_below_it() {
     let rows = [
         ("admin.tls", "admin: { tls: { cert: /c, key: /k, client_ca: /a } }"),
         ("admin.tokens_file", "admin: { tokens_file: /t }"),
-        ("log.kafka", "log: { kafka: { bootstrap_servers: 'a:1' } }"),
-        (
-            "log.kafka",
-            "log: { kafka: { bootstrap_servers: 'a:1,b:2', replication: 1, partitions: 1024, options: { a.b: 1, c: true } } }",
-        ),
         ("peers", "peers: { listen: '127.0.0.1:1', dcs: { codfw: { urls: [ 'http://127.0.0.1:2' ] } } }"),
         (
             "peers",
@@ -97,7 +97,6 @@ fn a_key_that_comes_later_gives_one_line_however_much_is_below_it() {
         ),
         ("audit", "audit: { secret_file: /a }"),
         ("audit", "audit: { secret_file: /a, changes_topic: true }"),
-        ("on_log_outage", "on_log_outage: { serve_for_s: 0 }"),
         ("stores.a.scope", "stores: { a: { base_uri: a, scope: local } }"),
         ("stores.a.rate", "stores: { a: { base_uri: a, rate: { writes_per_s: 1, deletes_per_s: 1 } } }"),
         ("stores.a.accept_put", "stores: { a: { base_uri: a, accept_put: true } }"),

@@ -72,7 +72,10 @@ fn an_empty_file_has_the_defaults_of_kask() {
     let listener = Listener { address: "localhost".to_owned(), port: 8080, openapi_spec: None, tls: None };
     assert_eq!(config.listener, listener);
     assert_eq!(config.admin_listen, "127.0.0.1:9080".parse().unwrap());
-    assert_eq!(config.stores, stores::only(Some("/v1/".parse().unwrap()), Some(SessionTtl::KASK)));
+    assert_eq!(
+        config.stores,
+        stores::only(Some("/v1/".parse().unwrap()), Some(SessionTtl::KASK), ReadConsistency::Node)
+    );
 }
 
 #[test]

@@ -171,8 +171,8 @@ fn an_unknown_key_is_named_with_its_full_path_and_its_neighbour() {
             "1: 2",
             &[
                 "1: unknown key (known here: service_name, log_level, log_format, listen_port, listen_address, openapi_spec, \
-                    tls, admin, dc, data_dir, memory_mb, log, secrets, limits, read_patience_ms, checkpoints, base_uri, \
-                    default_ttl, stores, peers, audit, on_log_outage, cassandra)",
+                    tls, admin, dc, data_dir, memory_mb, log, secrets, limits, read_patience_ms, on_log_outage, checkpoints, base_uri, \
+                    default_ttl, stores, peers, audit, cassandra)",
             ],
         ),
         (
@@ -207,11 +207,18 @@ fn a_malformed_key_that_comes_later_says_what_is_wrong_instead() {
         (
             "log: { kafka: { partitions: 0, options: { a: [] } } }",
             &[
-                "log.kafka.partitions: found 0, needs a whole number from 1 to 1024 (for example 4)",
+                "log.kafka.partitions: found 0, needs a whole number from 1 to 1024 (for example 12)",
                 "log.kafka.options: found a mapping, needs names with a text, a number or true or false each (for example { \
                  security.protocol: plaintext })",
                 "log.kafka.bootstrap_servers: found nothing, needs host:port, or several with commas between (for example \
                  127.0.0.1:19092)",
+            ],
+        ),
+        (
+            "log: { kafka: { bootstrap_servers: 'a:1', compaction_lag_s: 0, options: { acks: 1 } } }",
+            &[
+                "log.kafka.compaction_lag_s: found 0, needs a whole number of seconds from 1 to 2592000 (for example 21600)",
+                "log.kafka.options: found `acks`, needs options that no promise rests on (leave it out: Solera sets it itself)",
             ],
         ),
         (

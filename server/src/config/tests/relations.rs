@@ -57,11 +57,22 @@ fn a_read_is_patient_for_less_than_a_request_may_take() {
 fn one_log_is_the_source_of_truth() {
     check_reports(&[(
         "log: { embedded: {}, kafka: { bootstrap_servers: 'a:1' } }",
-        &[
-            "log: found both `embedded` and `kafka`, needs one of them (leave one out)",
-            "log.kafka: known, not built yet (use `embedded`)",
-        ],
+        &["log: found both `embedded` and `kafka`, needs one of them (leave one out)"],
     )]);
+}
+
+#[test]
+fn a_log_that_other_nodes_write_is_asked_where_it_ends_unless_a_store_says_otherwise() {
+    const STORES: &str = "stores: { a: { base_uri: a }, b: { base_uri: b, read_consistency: node } }";
+    let of = |log: &str| {
+        let config = read_well(&format!("{LEAST}{log}\n{STORES}"));
+        config.stores.iter().map(|(_, store)| store.read_consistency).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of("log: { kafka: { bootstrap_servers: 'a:1, b:2' } }"),
+        [ReadConsistency::Dc, ReadConsistency::Node]
+    );
+    assert_eq!(of("log: { embedded: {} }"), [ReadConsistency::Node, ReadConsistency::Node]);
 }
 
 #[test]

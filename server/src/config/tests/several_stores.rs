@@ -5,7 +5,10 @@ use super::*;
 #[test]
 fn without_stores_there_is_one_under_the_keys_of_kask() {
     let config = read_well(&format!("{LEAST}base_uri: a\ndefault_ttl: 0"));
-    assert_eq!(config.stores, stores::only(Some("/a/".parse().unwrap()), Some(SessionTtl::Never)));
+    assert_eq!(
+        config.stores,
+        stores::only(Some("/a/".parse().unwrap()), Some(SessionTtl::Never), ReadConsistency::Node)
+    );
 }
 
 #[test]

@@ -1,0 +1,249 @@
+//! A log that is a topic of Kafka.
+//!
+//! ```text
+//!   enqueue ─▶ producer (librdkafka) ─▶ broker ─▶ delivery report: the commit resolves
+//!   read    ◀─ reader, a thread for each ◀─────── broker
+//!   tail    ◀─ ends, one question for all who wait
+//! ```
+//! A position is an offset of Kafka's. Offsets have holes (compaction, markers of transactions), so how far a reader got is
+//! what the consumer says, not the last record.
+//!
+//! Whether a topic keeps what Solera promises is looked at in [`topics`], not here.
+
+mod ends;
+mod ffi;
+mod options;
+mod producer;
+mod reader;
+pub mod topics;
+
+use std::{fmt, io, sync::Arc, time::Duration};
+
+use futures::{future::BoxFuture, stream::BoxStream};
+use rdkafka::{
+    ClientContext,
+    config::RDKafkaLogLevel,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use schemas::{Partition, PartitionCount, Record, Topic};
+use tokio::sync::oneshot;
+
+pub use self::options::{KafkaOptions, RESERVED};
+use self::{
+    ends::{End, Ends},
+    producer::Producer,
+};
+use crate::{Batch, Commit, EnqueueError, EventLog, Frontier, Incarnation, ReadError};
+
+/// A cluster of brokers, with the clients that all its logs share.
+pub struct Cluster {
+    options: KafkaOptions,
+    asker: Arc<BaseConsumer<Asker>>,
+    ends: Ends,
+    producer: Producer,
+}
+
+/// A topic of a cluster.
+pub struct KafkaLog {
+    cluster: Arc<Cluster>,
+    topic: Topic,
+    /// The topic's name, as Kafka knows it.
+    name: String,
+    partitions: PartitionCount,
+    incarnation: Incarnation,
+}
+
+/// The clients of a cluster cannot be made: nothing was asked of a broker yet.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// An option that a promise rests on.
+    #[error("the option {0} is Solera's own to set: leave it out")]
+    Reserved(String),
+    /// librdkafka does not take the options.
+    #[error("{0}")]
+    Options(KafkaError),
+    /// The system gives no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(io::Error),
+}
+
+/// A topic cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The cluster does not have it.
+    #[error("the topic {0} does not exist")]
+    Missing(String),
+    /// No broker answers, or not with what was asked for.
+    #[error("the cluster did not say what the topic {topic} is like: {reason}")]
+    Unavailable {
+        /// Which topic.
+        topic: String,
+        /// Why.
+        reason: String,
+    },
+    /// The number of partitions of a topic never changes.
+    #[error(
+        "the topic {topic} has {found} partitions and the configuration says {asked}: a topic keeps the number that it was \
+         made with"
+    )]
+    Partitions {
+        /// Which topic.
+        topic: String,
+        /// As it is.
+        found: usize,
+        /// As configured.
+        asked: u32,
+    },
+}
+
+impl Cluster {
+    /// Makes the clients. Connects to nobody yet.
+    ///
+    /// # Errors
+    /// When an option is not one, or is Solera's own.
+    pub fn connect(options: KafkaOptions) -> Result<Arc<Self>, ConnectError> {
+        if let Some(name) = options.reserved() {
+            return Err(ConnectError::Reserved(name.to_owned()));
+        }
+        let asker = options.asker().create_with_context(Asker).map_err(ConnectError::Options)?;
+        let asker = Arc::new(asker);
+        let ends = Ends::start(Arc::clone(&asker)).map_err(ConnectError::Thread)?;
+        let producer = Producer::start(options.producer()).map_err(ConnectError::Options)?;
+        Ok(Arc::new(Self { options, asker, ends, producer }))
+    }
+
+    /// The log in a topic that exists. Blocks for as long as the brokers take to answer, a few times `patience` at most. Must
+    /// not be called on a thread of a runtime.
+    ///
+    /// # Errors
+    /// When the topic does not exist, has another number of partitions, or no broker answers.
+    pub fn open(
+        self: &Arc<Self>,
+        topic: Topic,
+        partitions: PartitionCount,
+        patience: Duration,
+    ) -> Result<Arc<KafkaLog>, OpenError> {
+        let name = topic.to_string();
+        let unavailable = |reason: String| OpenError::Unavailable { topic: name.clone(), reason };
+        let found = self.asker.fetch_metadata(Some(&name), patience);
+        let found = found.map_err(|error| unavailable(error.to_string()))?;
+        let Some(of_topic) = found.topics().iter().find(|of| of.name() == name) else {
+            return Err(OpenError::Missing(name));
+        };
+        match of_topic.error().map(RDKafkaErrorCode::from) {
+            None => {}
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => return Err(OpenError::Missing(name)),
+            Some(error) => return Err(unavailable(error.to_string())),
+        }
+        let count = of_topic.partitions().len();
+        if u32::try_from(count) != Ok(partitions.get()) {
+            return Err(OpenError::Partitions { topic: name, found: count, asked: partitions.get() });
+        }
+        let cluster = self.asker.client().fetch_cluster_id(patience);
+        let cluster = cluster.ok_or_else(|| unavailable("it has no id".to_owned()))?;
+        let id = ffi::topic_id(self.asker.client(), &name, patience).map_err(unavailable)?;
+        let incarnation = Incarnation(format!("{cluster}/{id}").into());
+        // The first question takes longer: nobody knows yet which broker leads which partition.
+        let asked = self.ends.ask(End::Tail, &name, partitions).blocking_recv();
+        asked.unwrap_or_else(|_| Err(stopped())).map_err(|error| unavailable(error.to_string()))?;
+        Ok(Arc::new(KafkaLog { cluster: Arc::clone(self), topic, name, partitions, incarnation }))
+    }
+}
+
+impl KafkaLog {
+    /// Waits until every record that was taken, by any log of the cluster, has been answered for, or for so long. Returns
+    /// whether all were. Blocks.
+    pub fn drain(&self, patience: Duration) -> bool {
+        self.cluster.producer.drain(patience)
+    }
+
+    fn ask(&self, of: End) -> oneshot::Receiver<Result<Frontier, ReadError>> {
+        self.cluster.ends.ask(of, &self.name, self.partitions)
+    }
+}
+
+impl EventLog for KafkaLog {
+    fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    fn partitions(&self) -> PartitionCount {
+        self.partitions
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.incarnation.clone()
+    }
+
+    fn enqueue(&self, partition: Partition, record: Record) -> Result<Commit, EnqueueError> {
+        assert!(
+            partition.0 < self.partitions.get(),
+            "partition {partition} of {} does not exist",
+            self.topic
+        );
+        let (commit, resolver) = Commit::deferred();
+        self.cluster.producer.send(&self.name, partition, &record, resolver)?;
+        Ok(commit)
+    }
+
+    fn read(self: Arc<Self>, from: Frontier) -> BoxStream<'static, Result<Batch, ReadError>> {
+        reader::stream(self, from)
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Frontier, ReadError>> {
+        let answer = self.ask(End::Head);
+        Box::pin(async { answer.await.unwrap_or_else(|_| Err(stopped())) })
+    }
+
+    fn tail(&self) -> BoxFuture<'_, Result<Frontier, ReadError>> {
+        let answer = self.ask(End::Tail);
+        Box::pin(async { answer.await.unwrap_or_else(|_| Err(stopped())) })
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The options may hold a password.
+        f.debug_struct("Cluster")
+            .field("bootstrap_servers", &self.options.bootstrap_servers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for KafkaLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KafkaLog({})", self.topic)
+    }
+}
+
+fn stopped() -> ReadError {
+    ReadError::Unavailable("the client of Kafka has stopped".into())
+}
+
+/// What clients that do not write say to our log.
+struct Asker;
+
+impl ClientContext for Asker {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!("Kafka: {error}: {reason}");
+    }
+}
+
+impl ConsumerContext for Asker {}
+
+/// A line of librdkafka's, in ours. What it calls an error is often one that it gets over by itself.
+fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+            tracing::error!("Kafka: {facility}: {message}");
+        }
+        RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => tracing::warn!("Kafka: {facility}: {message}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!("Kafka: {facility}: {message}"),
+        RDKafkaLogLevel::Debug => tracing::debug!("Kafka: {facility}: {message}"),
+    }
+}

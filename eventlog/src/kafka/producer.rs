@@ -1,0 +1,196 @@
+//! Appends: a record goes out, and what became of it comes back with its delivery report.
+//!
+//! A failed append is *not stored*, *stored*, or *nobody knows*, and librdkafka says which. After a fatal error a producer
+//! never works again: the next append makes another one, and the old one says what became of what it had.
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    thread,
+    time::Duration,
+};
+
+use rdkafka::{
+    ClientConfig, ClientContext, Message,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode},
+    message::{DeliveryResult, Header, OwnedHeaders},
+    producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
+};
+use schemas::{Offset, Partition, Position, Record, Timestamp};
+
+use super::ffi::{self, Status};
+use crate::{AppendError, Appended, CommitResolver, EnqueueError};
+
+/// How long what a broken producer still has on its way may take. Longer than it tries by itself.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Sends records to a cluster.
+pub(super) struct Producer {
+    config: ClientConfig,
+    live: RwLock<Arc<Live>>,
+}
+
+type Live = ThreadedProducer<Reports>;
+
+/// Takes the delivery reports of one producer.
+pub(super) struct Reports;
+
+/// The append that a delivery report answers.
+type Waiting = Box<CommitResolver>;
+
+impl Producer {
+    pub(super) fn start(config: ClientConfig) -> Result<Self, KafkaError> {
+        let live = config.create_with_context(Reports)?;
+        Ok(Self { config, live: RwLock::new(Arc::new(live)) })
+    }
+
+    /// Takes a record without waiting. Records of one partition go out in the order of calls.
+    pub(super) fn send(
+        &self,
+        topic: &str,
+        partition: Partition,
+        record: &Record,
+        resolver: CommitResolver,
+    ) -> Result<(), EnqueueError> {
+        let live = self.live();
+        match send(&live, topic, partition, record, Box::new(resolver)) {
+            Err((error, resolver)) if is_fatal(&error) => {
+                let fresh = self.replace(&live).map_err(|error| refused(&error))?;
+                send(&fresh, topic, partition, record, resolver).map_err(|(error, _)| refused(&error))
+            }
+            sent => sent.map_err(|(error, _)| refused(&error)),
+        }
+    }
+
+    /// Waits until what was taken has been answered, or for so long. Returns whether all of it was.
+    pub(super) fn drain(&self, patience: Duration) -> bool {
+        self.live().flush(patience).is_ok()
+    }
+
+    fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Another producer in place of `broken`, unless somebody else was quicker.
+    fn replace(&self, broken: &Arc<Live>) -> Result<Arc<Live>, KafkaError> {
+        let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        if !Arc::ptr_eq(&live, broken) {
+            return Ok(Arc::clone(&live));
+        }
+        let fresh = Arc::new(self.config.create_with_context(Reports)?);
+        tracing::error!("The producer of Kafka is broken, another one takes its place");
+        let broken = std::mem::replace(&mut *live, Arc::clone(&fresh));
+        // What it had queued it gives up, what is on its way it waits for: its thread goes on until all has been answered.
+        let drain = move || {
+            if let Err(error) = broken.flush(DRAIN_PATIENCE) {
+                tracing::error!("Nobody knows what became of the last records of a broken producer: {error}");
+            }
+        };
+        if let Err(error) = thread::Builder::new().name("drain producer".to_owned()).spawn(drain) {
+            tracing::error!("A broken producer cannot be drained: {error}");
+        }
+        Ok(fresh)
+    }
+}
+
+fn send(
+    live: &Live,
+    topic: &str,
+    Partition(partition): Partition,
+    record: &Record,
+    waiting: Waiting,
+) -> Result<(), (KafkaError, Box<CommitResolver>)> {
+    let Record { key, headers, value } = record;
+    let mut list = OwnedHeaders::new_with_capacity(16);
+    for (name, value) in headers.iter() {
+        list = list.insert(Header { key: name, value: Some(value) });
+    }
+    let mut message = BaseRecord::<[u8], [u8], Waiting>::with_opaque_to(topic, waiting)
+        .partition(i32::try_from(partition).unwrap_or(i32::MAX))
+        .key(&key[..])
+        .headers(list);
+    if let Some(value) = value {
+        message = message.payload(&value[..]);
+    }
+    live.send(message).map_err(|(error, message)| (error, message.delivery_opaque))
+}
+
+fn is_fatal(error: &KafkaError) -> bool {
+    error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
+}
+
+fn refused(error: &KafkaError) -> EnqueueError {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::QueueFull) => EnqueueError::Full,
+        _ => EnqueueError::Refused(error.to_string().into()),
+    }
+}
+
+/// What a delivery report says. `offset` is negative where a broker took a record without saying where.
+fn outcome(
+    partition: Partition,
+    offset: i64,
+    append_time: Option<i64>,
+    failure: Option<(Status, &KafkaError)>,
+) -> Result<Appended, AppendError> {
+    let place = u64::try_from(offset).ok();
+    match (failure, place) {
+        (None, Some(offset)) => {
+            let append_time = append_time.and_then(|millis| u64::try_from(millis).ok());
+            Ok(Appended {
+                position: Position { partition, offset: Offset(offset) },
+                append_time: Timestamp::from_millis(append_time.unwrap_or_default()),
+            })
+        }
+        (None, None) | (Some((Status::Stored, _)), _) => {
+            Err(AppendError::Unknown("the log has taken the record and does not say where".into()))
+        }
+        (Some((Status::NotStored, error)), _) => Err(AppendError::Refused(error.to_string().into())),
+        (Some((Status::PossiblyStored, error)), _) => Err(AppendError::Unknown(error.to_string().into())),
+    }
+}
+
+impl ProducerContext for Reports {
+    type DeliveryOpaque = Waiting;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, waiting: Waiting) {
+        let (message, failure) = match result {
+            Ok(message) => (message, None),
+            Err((error, message)) => (message, Some((ffi::status(message), error))),
+        };
+        let partition = Partition(u32::try_from(message.partition()).unwrap_or_default());
+        waiting.resolve(outcome(partition, message.offset(), message.timestamp().to_millis(), failure));
+    }
+}
+
+impl ClientContext for Reports {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!("Kafka: {error}: {reason}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_three_answers_to_a_failed_append_are_told_apart() {
+        let error = KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
+        let failed = |status| outcome(Partition(1), -1, None, Some((status, &error)));
+        assert!(matches!(failed(Status::NotStored), Err(AppendError::Refused(_))));
+        assert!(matches!(failed(Status::PossiblyStored), Err(AppendError::Unknown(_))));
+        assert!(matches!(failed(Status::Stored), Err(AppendError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_place_is_believed_only_where_there_is_one() {
+        let stored = outcome(Partition(1), 7, Some(1_000), None).unwrap();
+        assert_eq!(stored.position, Position { partition: Partition(1), offset: Offset(7) });
+        assert_eq!(stored.append_time, Timestamp::from_millis(1_000));
+        assert!(matches!(outcome(Partition(1), -1001, None, None), Err(AppendError::Unknown(_))));
+    }
+}

@@ -1,0 +1,209 @@
+//! Follows a topic on a thread of its own, from positions that it is given. Never skips: a position that the topic does
+//! not have, or bytes that are not what was stored, end the reading with an error.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use futures::stream::{self, BoxStream, StreamExt};
+use rdkafka::{
+    Offset as KafkaOffset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+    types::RDKafkaErrorCode,
+};
+use schemas::{
+    Offset, Partition,
+    caps::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX},
+};
+use tokio::sync::mpsc;
+
+use super::{
+    Asker, KafkaLog,
+    ends::End as Side,
+    ffi::{Fetched, Taken},
+};
+use crate::{Batch, Frontier, ReadError};
+
+/// How often a reader that gets nothing looks whether anybody still wants it.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How long a reader may stand still behind the end of its topic before its client is made anew: librdkafka has been seen
+/// to stop fetching.
+const STUCK_AFTER: Duration = Duration::from_secs(10);
+
+/// How long the brokers may take to say where a partition begins and ends.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Batches between the two threads: one is folded while the next is made.
+const BATCHES_AHEAD: usize = 2;
+
+pub(super) fn stream(log: Arc<KafkaLog>, from: Frontier) -> BoxStream<'static, Result<Batch, ReadError>> {
+    let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+    let name = format!("read {}", log.name);
+    let reader = Reader { log, next: from, sender };
+    if let Err(error) = thread::Builder::new().name(name).spawn(move || reader.run()) {
+        let error = ReadError::Unavailable(format!("cannot start a thread: {error}").into());
+        return stream::iter([Err(error)]).boxed();
+    }
+    stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) }).boxed()
+}
+
+struct Reader {
+    log: Arc<KafkaLog>,
+    /// What has been passed on.
+    next: Frontier,
+    sender: mpsc::Sender<Result<Batch, ReadError>>,
+}
+
+/// Why a client is not read from any more.
+enum End {
+    /// Nobody wants to read any more.
+    Unwanted,
+    /// Another client may do better.
+    Broken(String),
+    /// Nor would another one.
+    Failed(ReadError),
+}
+
+impl Reader {
+    fn run(mut self) {
+        loop {
+            match self.run_client() {
+                End::Unwanted => return,
+                End::Broken(reason) => {
+                    tracing::warn!("Reading {} again from {:?}: {reason}", self.log.name, self.next);
+                }
+                End::Failed(error) => {
+                    let _unwanted = self.sender.blocking_send(Err(error));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads with one client, for as long as that goes well.
+    fn run_client(&mut self) -> End {
+        let mut fetched = match self.assign() {
+            Ok(consumer) => Fetched::of(Arc::new(consumer)),
+            Err(error) => return End::Failed(ReadError::Unavailable(error.to_string().into())),
+        };
+        let mut moved = Instant::now();
+        while !self.sender.is_closed() {
+            let taken = fetched.take(LOOK_EVERY, BATCH_RECORDS_MAX, BATCH_BYTES_MAX);
+            if !taken.is_empty() {
+                moved = Instant::now();
+            } else if STUCK_AFTER <= moved.elapsed() {
+                if self.is_behind() {
+                    return End::Broken(format!("nothing came for {STUCK_AFTER:?}, and there is more"));
+                }
+                moved = Instant::now();
+            }
+            if let Err(end) = self.pass_on(taken) {
+                return end;
+            }
+        }
+        End::Unwanted
+    }
+
+    fn assign(&self) -> Result<BaseConsumer<Asker>, KafkaError> {
+        let consumer: BaseConsumer<Asker> = self.log.cluster.options.consumer().create_with_context(Asker)?;
+        let mut list = TopicPartitionList::new();
+        for partition in self.log.partitions.all() {
+            // Who has read nothing begins wherever the log does; who has read something goes on there and nowhere else.
+            let from = match self.next.get(partition) {
+                Offset::ZERO => KafkaOffset::Beginning,
+                Offset(offset) => KafkaOffset::Offset(i64::try_from(offset).unwrap_or(i64::MAX)),
+            };
+            list.add_partition_offset(&self.log.name, i32::try_from(partition.0).unwrap_or(i32::MAX), from)?;
+        }
+        consumer.assign(&list)?;
+        Ok(consumer)
+    }
+
+    /// Passes on what was taken, a batch for each partition.
+    fn pass_on(&mut self, taken: Vec<Taken>) -> Result<(), End> {
+        let mut batches = BTreeMap::<Partition, Batch>::new();
+        let mut end = None;
+        for of in taken {
+            let (partition, up_to, entry) = match of {
+                Taken::Record(partition, entry) => (partition, entry.offset.next(), Some(entry)),
+                Taken::End(partition, offset) => (partition, offset, None),
+                Taken::Failed { partition, offset, code, reason } => {
+                    end = self.judge(partition, offset, code, &reason);
+                    if end.is_some() {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            // A client that was made anew may bring again what was passed on.
+            if self.next.get(partition) < up_to {
+                self.next.advance(partition, up_to);
+                let new = || Batch { partition, entries: Vec::new(), up_to };
+                let batch = batches.entry(partition).or_insert_with(new);
+                batch.entries.extend(entry);
+                batch.up_to = up_to;
+            }
+        }
+        for batch in batches.into_values() {
+            self.sender.blocking_send(Ok(batch)).map_err(|_| End::Unwanted)?;
+        }
+        end.map_or(Ok(()), Err)
+    }
+
+    /// What an error means: `None` when librdkafka goes on by itself.
+    fn judge(
+        &self,
+        partition: Option<Partition>,
+        offset: Option<Offset>,
+        code: RDKafkaErrorCode,
+        reason: &str,
+    ) -> Option<End> {
+        match (code, partition) {
+            (RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange, Some(partition)) => {
+                Some(self.out_of_range(partition))
+            }
+            (RDKafkaErrorCode::BadMessage | RDKafkaErrorCode::InvalidMessage, Some(partition)) => {
+                let offset = offset.unwrap_or_else(|| self.next.get(partition));
+                Some(End::Failed(ReadError::Corrupt { partition, offset, reason: reason.into() }))
+            }
+            (RDKafkaErrorCode::Fatal, _) => Some(End::Broken(reason.to_owned())),
+            _ => {
+                tracing::warn!("{}: {reason}", self.log.name);
+                None
+            }
+        }
+    }
+
+    /// Which of the two ends of the partition was passed.
+    fn out_of_range(&self, partition: Partition) -> End {
+        let asked = self.next.get(partition);
+        let client = &self.log.cluster.asker;
+        let number = i32::try_from(partition.0).unwrap_or(i32::MAX);
+        match client.fetch_watermarks(&self.log.name, number, ANSWERED_WITHIN) {
+            Ok((low, high)) => {
+                let offset = |number: i64| Offset(u64::try_from(number).unwrap_or_default());
+                let (earliest, tail) = (offset(low), offset(high));
+                if tail < asked {
+                    End::Failed(ReadError::OutOfRange { partition, asked, tail })
+                } else if asked < earliest && asked != Offset::ZERO {
+                    End::Failed(ReadError::Trimmed { partition, asked, earliest })
+                } else {
+                    // The log was trimmed while its beginning was looked up, or it has the position after all.
+                    End::Broken(format!("partition {partition} did not have the position {asked}"))
+                }
+            }
+            Err(error) => End::Broken(format!("partition {partition} does not have {asked}: {error}")),
+        }
+    }
+
+    /// Whether there is something to read. Blocks.
+    fn is_behind(&self) -> bool {
+        let ends = self.log.ask(Side::Tail).blocking_recv();
+        matches!(ends, Ok(Ok(ends)) if !self.next.is_at_least(&ends))
+    }
+}

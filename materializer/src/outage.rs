@@ -1,0 +1,137 @@
+//! What a node does while its log does not answer: an error to every reader would log everybody out.
+//!
+//! ```text
+//!                 a read waited in vain                        `serve_for` has passed
+//!   log answers ─────────────────────────▶ reads are served ─────────────────────────▶ reads are refused
+//!        ▲                                  as applied last                                   │
+//!        └───────────────────────── a probe got through, and the view is there ◀──────────────┘
+//! ```
+//! While it lasts nobody waits: reads are served or refused at once, and a probe every [`PROBE_EVERY`] looks for the log.
+//! Where the whole log is down nothing is acknowledged, so nothing that is served is stale. Where only this node is cut
+//! off, others acknowledge: what it serves may be behind by as long as `serve_for`, and by no more.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+
+/// How often the log is looked for.
+pub const PROBE_EVERY: Duration = Duration::from_millis(100);
+
+/// Whether the log answers, and since when it does not.
+#[derive(Debug)]
+pub struct Outage {
+    serve_for: Duration,
+    /// So that a read looks at one word while all is well.
+    is_open: AtomicBool,
+    since: Mutex<Option<Instant>>,
+    changed: watch::Sender<Option<Instant>>,
+}
+
+/// What a read is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Ask the log.
+    Ask,
+    /// Say what was applied last.
+    Serve,
+    /// Say that nobody knows.
+    Refuse,
+}
+
+impl Outage {
+    /// The log answers. In an outage reads are served for so long; zero is not at all.
+    pub fn new(serve_for: Duration) -> Self {
+        Self {
+            serve_for,
+            is_open: AtomicBool::new(false),
+            since: Mutex::new(None),
+            changed: watch::Sender::new(None),
+        }
+    }
+
+    /// Since when the log does not answer, if so.
+    pub fn subscribe(&self) -> watch::Receiver<Option<Instant>> {
+        self.changed.subscribe()
+    }
+
+    /// How long an outage may last before nobody is served any more.
+    pub const fn serve_for(&self) -> Duration {
+        self.serve_for
+    }
+
+    /// What a read that comes now is to do.
+    pub(crate) fn way(&self) -> Way {
+        if !self.is_open.load(Ordering::Acquire) {
+            return Way::Ask;
+        }
+        way(*self.lock(), self.serve_for, Instant::now())
+    }
+
+    /// A read waited for the log in vain. What it is to do now.
+    pub(crate) fn begin(&self) -> Way {
+        let now = Instant::now();
+        let mut since = self.lock();
+        if since.is_none() {
+            *since = Some(now);
+            self.is_open.store(true, Ordering::Release);
+            self.changed.send_replace(*since);
+        }
+        way(*since, self.serve_for, now)
+    }
+
+    /// The log answers, and the view is where it ends.
+    pub(crate) fn end(&self) {
+        let mut since = self.lock();
+        if since.take().is_some() {
+            self.is_open.store(false, Ordering::Release);
+            self.changed.send_replace(None);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.since.lock().expect("no holder panics")
+    }
+}
+
+fn way(since: Option<Instant>, serve_for: Duration, now: Instant) -> Way {
+    match since {
+        None => Way::Ask,
+        Some(since) if now.saturating_duration_since(since) < serve_for => Way::Serve,
+        Some(_) => Way::Refuse,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn reads_are_served_for_so_long_and_no_longer() {
+        let outage = Outage::new(MINUTE);
+        assert_eq!(outage.way(), Way::Ask);
+        assert_eq!(outage.begin(), Way::Serve);
+        advance(MINUTE - Duration::from_millis(1)).await;
+        assert_eq!(outage.way(), Way::Serve);
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(outage.way(), Way::Refuse);
+        assert_eq!(outage.begin(), Way::Refuse, "another read in vain does not begin it anew");
+        outage.end();
+        assert_eq!(outage.way(), Way::Ask);
+        assert_eq!(outage.begin(), Way::Serve, "the next outage has its own time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_site_may_refuse_at_once() {
+        assert_eq!(Outage::new(Duration::ZERO).begin(), Way::Refuse);
+    }
+}

@@ -1,0 +1,128 @@
+//! The topics that a configuration needs: says which, makes them, compares them.
+//!
+//! Works on the cluster directly: no node need run.
+
+use std::{fs, path::PathBuf, sync::Arc};
+
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use eventlog::kafka::{
+    Cluster,
+    topics::{Difference, Found, TopicPlan},
+};
+
+use super::{Failure, say, serve};
+use crate::{
+    config::{self, Config, KafkaConfig, LogConfig},
+    logs,
+};
+
+/// What can be done with topics.
+#[derive(Debug, Subcommand)]
+pub(super) enum TopicsCommand {
+    /// Says which topics the configuration needs and what they are to be like. Asks nobody.
+    #[command(after_help = "Example: solera topics plan --config /etc/solera/config.yaml")]
+    Plan(TopicsArgs),
+    /// Makes the topics that are missing and mends settings that break a promise. Removes nothing.
+    #[command(after_help = "Example: solera topics apply --config /etc/solera/config.yaml")]
+    Apply(TopicsArgs),
+    /// Compares the topics with what they are to be like. Exit code 3: one is missing; 5: one breaks a promise.
+    #[command(after_help = "Example: solera topics check --config /etc/solera/config.yaml")]
+    Check(TopicsArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct TopicsArgs {
+    /// The configuration, in YAML.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+pub(super) fn run(command: &TopicsCommand) -> anyhow::Result<()> {
+    let (TopicsCommand::Plan(args) | TopicsCommand::Apply(args) | TopicsCommand::Check(args)) = command;
+    let file = &args.config;
+    let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+    let config = serve::usable(file, config::parse(&text).config)?;
+    let LogConfig::Kafka(kafka) = &config.log else {
+        bail!("{}: the log is not Kafka, so there are no topics", file.display());
+    };
+    let plans: Vec<_> =
+        config.stores.iter().map(|(name, store)| logs::plan(&config, kafka, name, store)).collect();
+    if let TopicsCommand::Plan(_) = command {
+        return plans.iter().try_for_each(show);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let cluster = connect(&config, kafka)?;
+    runtime.block_on(async {
+        match command {
+            TopicsCommand::Apply(_) => apply(&cluster, &plans).await,
+            _ => check(&cluster, &plans).await,
+        }
+    })
+}
+
+fn connect(config: &Config, kafka: &KafkaConfig) -> anyhow::Result<Arc<Cluster>> {
+    Cluster::connect(logs::options(config, kafka)).context("log.kafka")
+}
+
+fn show(plan: &TopicPlan) -> anyhow::Result<()> {
+    let TopicPlan { topic, partitions, replication, .. } = plan;
+    say(&format!("{topic} partitions={} replication={replication}", partitions.get()))?;
+    plan.settings().iter().try_for_each(|setting| say(&format!("  {}={}", setting.name, setting.value)))
+}
+
+async fn apply(cluster: &Cluster, plans: &[TopicPlan]) -> anyhow::Result<()> {
+    let mut left = Vec::new();
+    for plan in plans {
+        let topic = &plan.topic;
+        let Some(found) = look(cluster, plan).await? else {
+            cluster.create(plan).await?;
+            say(&format!("{topic}: made"))?;
+            continue;
+        };
+        let differences = plan.compare(&found);
+        if differences.is_empty() {
+            say(&format!("{topic}: as planned"))?;
+            continue;
+        }
+        cluster.adjust(plan, &found).await?;
+        for difference in &differences {
+            match difference.setting {
+                // Kafka does not let them be changed, or not without thought.
+                "partitions" | "replication" => left.push(difference.to_string()),
+                setting => {
+                    say(&format!("{topic}: {setting}={} is {} now", difference.found, difference.needed))?
+                }
+            }
+        }
+    }
+    if left.is_empty() { Ok(()) } else { Err(Failure::Mismatch(left.join("\n")).into()) }
+}
+
+async fn check(cluster: &Cluster, plans: &[TopicPlan]) -> anyhow::Result<()> {
+    let (mut missing, mut broken) = (Vec::new(), Vec::new());
+    for plan in plans {
+        let Some(found) = look(cluster, plan).await? else {
+            missing.push(format!("the topic {} does not exist: `solera topics apply` makes it", plan.topic));
+            continue;
+        };
+        let (breaks, advised): (Vec<_>, Vec<_>) =
+            plan.compare(&found).into_iter().partition(|difference| difference.breaks);
+        for difference in &advised {
+            say(&difference.to_string())?;
+        }
+        if breaks.is_empty() {
+            say(&format!("{}: in order", plan.topic))?;
+        }
+        broken.extend(breaks.iter().map(Difference::to_string));
+    }
+    if !broken.is_empty() {
+        missing.extend(broken);
+        return Err(Failure::Mismatch(missing.join("\n")).into());
+    }
+    if missing.is_empty() { Ok(()) } else { Err(Failure::NotFound(missing.join("\n")).into()) }
+}
+
+async fn look(cluster: &Cluster, plan: &TopicPlan) -> anyhow::Result<Option<Found>> {
+    cluster.describe(&plan.topic).await.map_err(|error| Failure::Unavailable(error.to_string()).into())
+}

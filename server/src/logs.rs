@@ -1,0 +1,254 @@
+//! The log of a store: one on this machine's disk, or a topic of Kafka.
+
+use std::{fs, sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use eventlog::{
+    Clock, EventLog, Incarnation,
+    embedded::{EmbeddedLog, EmbeddedOptions, KeepAll},
+    kafka::{
+        Cluster, KafkaLog, KafkaOptions, OpenError,
+        topics::{Difference, TopicPlan},
+    },
+};
+use rand::Rng;
+use schemas::{StoreName, Topic, caps::RETENTION_SLACK};
+use tokio::{sync::watch, task::spawn_blocking, time::sleep};
+use writer::Retention;
+
+use crate::{
+    config::{Config, KafkaConfig, LogConfig, StoreConfig},
+    data_dir,
+    disk::DiskWatch,
+};
+
+/// How long a broker may take to answer while a store is opened.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often a topic that is not there, or a cluster that does not answer, is looked for again.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Room between a session's contents and the record that carries it: the seal, headers, Kafka's own framing.
+const RECORD_OVERHEAD_BYTES: usize = 256 * 1024;
+
+/// The part of `memory_mb` for records on their way to Kafka, and the same for those that come from it, of each log: one
+/// in this many.
+const BUFFER_PART: usize = 16;
+
+/// Where the logs of this node are.
+#[derive(Clone, Debug)]
+pub(crate) enum Logs {
+    /// On this machine's disk.
+    Embedded,
+    /// In a cluster.
+    Kafka(Arc<Cluster>, KafkaConfig),
+}
+
+/// The log that this data centre writes for one store.
+#[derive(Clone, Debug)]
+pub(crate) enum OwnLog {
+    /// On this machine's disk.
+    Embedded(Arc<EmbeddedLog>),
+    /// A topic.
+    Kafka(Arc<KafkaLog>),
+}
+
+impl Logs {
+    /// Connects to nobody yet.
+    ///
+    /// # Errors
+    /// When the options of Kafka are not options.
+    pub(crate) fn of(config: &Config) -> anyhow::Result<Self> {
+        let LogConfig::Kafka(kafka) = &config.log else { return Ok(Self::Embedded) };
+        let cluster = Cluster::connect(options(config, kafka)).context("log.kafka")?;
+        Ok(Self::Kafka(cluster, kafka.clone()))
+    }
+
+    /// What can be said of the log before it is used, once.
+    pub(crate) fn warn(&self) {
+        if let Self::Kafka(_, KafkaConfig { replication: 1, .. }) = self {
+            tracing::warn!(
+                "log.kafka.replication is 1: an acknowledged write is on the disk of one broker (durability: single)"
+            );
+        }
+    }
+
+    /// Opens the log of a store. Waits for a topic that is not there, and for a cluster that does not answer, and tells
+    /// `waiting` what for.
+    ///
+    /// # Errors
+    /// When the log cannot be used: a disk that fails, a topic that breaks a promise.
+    pub(crate) async fn open(
+        &self,
+        config: &Config,
+        (name, store): (&StoreName, &StoreConfig),
+        clock: &Arc<dyn Clock>,
+        disk: DiskWatch,
+        waiting: impl Fn(&str),
+    ) -> anyhow::Result<(OwnLog, Retention)> {
+        match self {
+            Self::Embedded => {
+                let log = open_embedded(config, name, clock, disk)?;
+                let ttl_max = log.longest_ttl(store.max_ttl.duration()).context("read the log")?;
+                Ok((OwnLog::Embedded(log), retention(ttl_max)))
+            }
+            Self::Kafka(cluster, kafka) => {
+                let plan = plan(config, kafka, name, store);
+                let (log, ttl_max) = wait_for_topic(cluster, &plan, waiting).await?;
+                Ok((OwnLog::Kafka(log), retention(ttl_max)))
+            }
+        }
+    }
+}
+
+impl OwnLog {
+    /// The log, whichever it is.
+    pub(crate) fn log(&self) -> Arc<dyn EventLog> {
+        match self {
+            Self::Embedded(log) => Arc::clone(log) as Arc<dyn EventLog>,
+            Self::Kafka(log) => Arc::clone(log) as Arc<dyn EventLog>,
+        }
+    }
+
+    /// Holds the reason once the log has failed for good. A cluster may always come back.
+    pub(crate) fn failure(&self) -> Option<watch::Receiver<Option<Arc<str>>>> {
+        match self {
+            Self::Embedded(log) => Some(log.failure()),
+            Self::Kafka(_) => None,
+        }
+    }
+
+    /// Drops nothing until what this returns is dropped. What a cluster drops is what no view needs.
+    pub(crate) fn keep_all(&self) -> Option<KeepAll> {
+        match self {
+            Self::Embedded(log) => Some(log.keep_all()),
+            Self::Kafka(_) => None,
+        }
+    }
+
+    /// Takes nothing more, and waits for what it has taken, up to `patience`. Blocks.
+    pub(crate) fn close(&self, patience: Duration) {
+        match self {
+            Self::Embedded(log) => log.close(),
+            Self::Kafka(log) => {
+                if !log.drain(patience) {
+                    tracing::error!("{}: nobody knows what became of the last records", log.topic());
+                }
+            }
+        }
+    }
+}
+
+/// The topic of a store, and what it is to be like.
+pub(crate) fn plan(config: &Config, kafka: &KafkaConfig, name: &StoreName, store: &StoreConfig) -> TopicPlan {
+    TopicPlan {
+        topic: topic(config, name),
+        partitions: kafka.partitions,
+        replication: kafka.replication,
+        ttl_max: store.max_ttl.duration(),
+        compaction_lag: kafka.compaction_lag,
+        record_bytes_max: store.max_value_bytes + RECORD_OVERHEAD_BYTES,
+    }
+}
+
+/// The topic that this data centre writes for a store.
+pub(crate) fn topic(config: &Config, store: &StoreName) -> Topic {
+    Topic { origin: config.dc.clone(), store: store.clone() }
+}
+
+/// How this node talks to the cluster.
+pub(crate) fn options(config: &Config, kafka: &KafkaConfig) -> KafkaOptions {
+    let buffer = config.memory_mb as usize * 1024 * 1024 / BUFFER_PART;
+    let largest = config.stores.iter().map(|(_, store)| store.max_value_bytes).max().unwrap_or_default();
+    KafkaOptions {
+        bootstrap_servers: kafka.bootstrap_servers.clone(),
+        options: kafka.options.clone(),
+        send_buffer_bytes: buffer,
+        fetch_buffer_bytes: buffer,
+        record_bytes_max: largest + RECORD_OVERHEAD_BYTES,
+    }
+}
+
+/// The topic once it is there and keeps what Solera promises, and the longest life of a session in it.
+async fn wait_for_topic(
+    cluster: &Arc<Cluster>,
+    plan: &TopicPlan,
+    waiting: impl Fn(&str),
+) -> anyhow::Result<(Arc<KafkaLog>, Option<Duration>)> {
+    let mut said = String::new();
+    loop {
+        let why = match look_for_topic(cluster, plan).await? {
+            Ok(found) => return Ok(found),
+            Err(why) => why,
+        };
+        if said != why {
+            waiting(&why);
+            tracing::warn!("{why}");
+            said = why;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The inner error is one that may pass.
+async fn look_for_topic(
+    cluster: &Arc<Cluster>,
+    plan: &TopicPlan,
+) -> anyhow::Result<Result<(Arc<KafkaLog>, Option<Duration>), String>> {
+    let missing = || format!("the topic {} does not exist: run `solera topics apply`", plan.topic);
+    let found = match cluster.describe(&plan.topic).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return Ok(Err(missing())),
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let (broken, advised): (Vec<_>, Vec<_>) =
+        plan.compare(&found).into_iter().partition(|difference| difference.breaks);
+    if !broken.is_empty() {
+        let broken: Vec<_> = broken.iter().map(Difference::to_string).collect();
+        bail!("{}. `solera topics apply` mends settings", broken.join("; "));
+    }
+    for difference in advised {
+        tracing::warn!("{difference}");
+    }
+    let (cluster, topic, partitions) = (Arc::clone(cluster), plan.topic.clone(), plan.partitions);
+    let open = move || cluster.open(topic, partitions, ANSWERED_WITHIN);
+    match spawn_blocking(open).await.context("open the topic")? {
+        Ok(log) => Ok(Ok((log, longest_ttl(plan, found.retention())))),
+        Err(OpenError::Missing(_)) => Ok(Err(missing())),
+        Err(error @ OpenError::Unavailable { .. }) => Ok(Err(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What the topic keeps decides how long an event is to be kept: it may keep more than the configuration asks for.
+fn longest_ttl(plan: &TopicPlan, kept: Option<Duration>) -> Option<Duration> {
+    let kept = kept.map(|kept| kept.saturating_sub(RETENTION_SLACK));
+    plan.ttl_max.map(|ttl_max| kept.unwrap_or(ttl_max).max(ttl_max))
+}
+
+fn open_embedded(
+    config: &Config,
+    name: &StoreName,
+    clock: &Arc<dyn Clock>,
+    disk: DiskWatch,
+) -> anyhow::Result<Arc<EmbeddedLog>> {
+    let LogConfig::Embedded { partitions } = config.log else { bail!("the log is not embedded") };
+    let topic = topic(config, name);
+    let dir = config.data_dir.join("log").join(topic.to_string());
+    fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    let parent = config.data_dir.join("log");
+    data_dir::sync(&parent).with_context(|| format!("sync {}", parent.display()))?;
+    let incarnation = Incarnation(format!("{:032x}", rand::rng().random::<u128>()).into());
+    let options = EmbeddedOptions {
+        topic,
+        partitions,
+        incarnation_if_new: incarnation,
+        clock: Arc::clone(clock),
+        has_room: Box::new(move || disk.has_room()),
+    };
+    Ok(EmbeddedLog::open(&dir, options)?)
+}
+
+fn retention(longest_ttl: Option<Duration>) -> Retention {
+    longest_ttl.map_or(Retention::Unlimited, |ttl_max| Retention::Expiring { ttl_max })
+}

@@ -1,0 +1,77 @@
+//! The promises of `EventLog` over a real broker. What the suite wants dropped from the middle of a log is in `holes`.
+
+use std::sync::Arc;
+
+use eventlog::{
+    EventLog,
+    conformance::{PARTITIONS, Subject},
+    kafka::{Cluster, KafkaLog, topics::TopicPlan},
+};
+use schemas::Partition;
+
+use crate::harness::Kafka;
+
+struct OnKafka {
+    plan: TopicPlan,
+    cluster: Arc<Cluster>,
+    log: Arc<KafkaLog>,
+}
+
+impl OnKafka {
+    async fn new() -> Self {
+        let kafka = tokio::task::spawn_blocking(Kafka::shared).await.unwrap();
+        let (cluster, plan) = (kafka.cluster(), super::plan(kafka, PARTITIONS));
+        let log = super::make(&cluster, &plan).await;
+        Self { plan, cluster, log }
+    }
+}
+
+impl Subject for OnKafka {
+    fn log(&self) -> Arc<dyn EventLog> {
+        Arc::clone(&self.log) as Arc<dyn EventLog>
+    }
+
+    fn restart(&mut self) {
+        // The broker outlives its clients.
+        self.cluster = Kafka::shared().cluster();
+        let open =
+            || self.cluster.open(self.plan.topic.clone(), self.plan.partitions, super::PATIENCE).unwrap();
+        // It blocks, which no thread of a runtime may.
+        self.log = std::thread::scope(|scope| scope.spawn(open).join().unwrap());
+    }
+
+    fn drop_records(&self, partition: Partition, offsets: &[u64]) {
+        // Retention takes a beginning.
+        assert!(offsets.iter().copied().eq(0..offsets.len() as u64), "{offsets:?}");
+        let count = i64::try_from(offsets.len()).unwrap();
+        Kafka::shared().trim(&self.plan.topic.to_string(), partition.0, count);
+    }
+}
+
+macro_rules! on_kafka {
+    ($($name:ident)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            if super::left_out() {
+                return;
+            }
+            eventlog::conformance::$name(&mut OnKafka::new().await).await;
+        }
+    )*};
+}
+
+on_kafka! {
+    a_resolved_commit_can_be_read_back
+    order_within_a_partition_is_the_order_of_calls
+    concurrent_appends_each_get_a_place_of_their_own
+    a_reader_goes_on_from_its_frontier
+    a_reader_that_waits_is_woken
+    tail_covers_every_resolved_commit
+    what_was_acknowledged_survives_a_restart
+    the_incarnation_survives_a_restart
+    an_empty_partition_has_a_reachable_tail
+    a_partition_emptied_by_retention_has_a_reachable_tail
+    a_position_beyond_the_end_is_out_of_range
+    null_empty_and_large_values_are_kept
+    more_than_one_batch_is_read_in_pieces
+}

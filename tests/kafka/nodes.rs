@@ -1,0 +1,201 @@
+//! Nodes of one data centre on a real broker.
+
+use std::{fs, time::Duration};
+
+use crate::harness::{Kafka, Launch, Node, check_sessions, eventually, program, session, write_sessions};
+
+/// A configuration of the data centre `dc` on this broker, and one more line.
+pub(super) fn config(kafka: &Kafka, dc: &str, line: &str) -> String {
+    format!(
+        "dc: {dc}\nlog_level: info\n\
+         log: {{ kafka: {{ bootstrap_servers: '{}', replication: 1, partitions: 4 }} }}\n\
+         secrets: {{ index: {{ file: '${{DIR}}/index' }}, ring: [ {{ id: 1, file: '${{DIR}}/ring' }} ] }}\n\
+         stores: {{ sessions: {{ base_uri: /sessions/v1, default_ttl: 3600 }} }}\n{line}\n",
+        kafka.bootstrap_servers()
+    )
+}
+
+/// A node with the secrets that all nodes of these tests share.
+pub(super) fn launch(config: &str) -> Launch {
+    Launch::serve(config).file("index", "11".repeat(32)).file("ring", "22".repeat(32))
+}
+
+/// `solera topics COMMAND` by this configuration: exit code, and what it said.
+pub(super) fn topics(command: &str, config: &str) -> (Option<i32>, String) {
+    let launch = launch(config);
+    let file = launch.written_config();
+    program(&["topics", command, "--config", &file.display().to_string()])
+}
+
+/// Makes the topics, and starts a node.
+fn first_node(kafka: &Kafka, dc: &str, line: &str) -> Node {
+    let config = config(kafka, dc, line);
+    let (code, said) = topics("apply", &config);
+    assert_eq!(code, Some(0), "{said}");
+    launch(&config).start()
+}
+
+#[test]
+fn what_one_node_acknowledges_every_node_serves() {
+    if super::left_out() {
+        return;
+    }
+    let kafka = Kafka::shared();
+    let dc = kafka.dc();
+    let one = first_node(kafka, &dc, "");
+    let two = launch(&config(kafka, &dc, "")).start();
+    for n in 0..100 {
+        let (writer, reader) = if n % 2 == 0 { (&one, &two) } else { (&two, &one) };
+        let body = format!("contents of {n}");
+        assert_eq!(writer.post(&session(n), &body).status, 201);
+        let read = reader.get(&session(n));
+        assert_eq!((read.status, read.text()), (200, body.as_str()), "session {n}");
+        if n % 3 == 0 {
+            assert_eq!(writer.delete(&session(n)).status, 204);
+            assert_eq!(reader.get(&session(n)).status, 404, "session {n}");
+        }
+    }
+}
+
+#[test]
+fn a_view_that_is_lost_comes_back_from_the_topic_and_one_that_is_kept_goes_on() {
+    if super::left_out() {
+        return;
+    }
+    let kafka = Kafka::shared();
+    let mut node = first_node(kafka, &kafka.dc(), "");
+    let expected = write_sessions(&node, 100);
+    node.kill9();
+    node.restart();
+    check_sessions(&node, &expected);
+    node.kill9();
+    fs::remove_dir_all(node.data_dir().join("view")).unwrap();
+    node.restart();
+    check_sessions(&node, &expected);
+}
+
+#[test]
+fn a_node_waits_for_a_topic_that_is_not_there_and_names_it() {
+    if super::left_out() {
+        return;
+    }
+    let kafka = Kafka::shared();
+    let dc = kafka.dc();
+    let config = config(kafka, &dc, "");
+    let node = launch(&config).start_without_waiting();
+    let line = format!("the topic {dc}.sessions does not exist");
+    node.wait_for_log("the missing topic", |log| log["msg"].as_str().is_some_and(|msg| msg.contains(&line)));
+    let probe = node.get("/readyz?verbose");
+    assert_eq!(probe.status, 503);
+    assert!(probe.text().contains(&line), "{}", probe.text());
+    assert_eq!(node.get(&session(1)).status, 503, "nobody is told that a session is not there");
+    let (code, said) = topics("check", &config);
+    assert_eq!((code, said.contains(&line)), (Some(3), true), "{said}");
+    let (code, said) = topics("apply", &config);
+    assert_eq!(code, Some(0), "{said}");
+    node.wait_until_ready();
+    assert_eq!(node.post(&session(1), "x").status, 201);
+    let (code, said) = topics("check", &config);
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[test]
+fn a_topic_that_breaks_a_promise_is_refused_by_name_and_apply_mends_it() {
+    if super::left_out() {
+        return;
+    }
+    let kafka = Kafka::shared();
+    let (dc, runtime) = (kafka.dc(), tokio::runtime::Runtime::new().unwrap());
+    runtime.block_on(kafka.make_topic(
+        &format!("{dc}.sessions"),
+        4,
+        &[("message.timestamp.type", "CreateTime"), ("segment.ms", "3600000")],
+    ));
+    let config = config(kafka, &dc, "");
+    let exit = launch(&config).run_to_exit();
+    assert_eq!(exit.status.code(), Some(1));
+    let names = "has message.timestamp.type=CreateTime and needs LogAppendTime";
+    assert!(exit.output.contains(names), "{}", exit.output);
+    let (code, said) = topics("check", &config);
+    assert_eq!((code, said.contains(names)), (Some(5), true), "{said}");
+    let (code, said) = topics("apply", &config);
+    assert_eq!(code, Some(0), "{said}");
+    let node = launch(&config).start();
+    assert_eq!(node.post(&session(1), "x").status, 201);
+}
+
+#[test]
+fn while_the_broker_is_frozen_reads_are_served_for_a_while_and_writes_are_refused() {
+    if super::left_out() {
+        return;
+    }
+    let kafka = Kafka::start(&[]);
+    let node = first_node(&kafka, "eqiad", "read_patience_ms: 500\non_log_outage: { serve_for_s: 3 }");
+    assert_eq!(node.post(&session(1), "kept").status, 201);
+    kafka.freeze();
+    let read = node.get(&session(1));
+    assert_eq!((read.status, read.text()), (200, "kept"), "after its patience");
+    let began = std::time::Instant::now();
+    for _ in 0..50 {
+        assert_eq!(node.get(&session(1)).status, 200);
+    }
+    assert!(began.elapsed() < Duration::from_millis(500), "nobody waits any more: {:?}", began.elapsed());
+    let written = node.post(&session(2), "x");
+    assert_eq!(written.status, 503, "{}", written.text());
+    assert_eq!(written.json()["outcome"], "refused");
+    eventually("reads are refused", Duration::from_secs(10), || {
+        let read = node.get(&session(1));
+        assert!([200, 503].contains(&read.status), "{}", read.status);
+        (read.status == 503).then_some(())
+    });
+    assert_eq!(node.get("/readyz").status, 503);
+    kafka.thaw();
+    eventually("the node is ready again", Duration::from_secs(30), || node.is_ready().then_some(()));
+    assert_eq!(node.get(&session(1)).text(), "kept");
+    assert_eq!(node.post(&session(2), "x").status, 201);
+}
+
+#[test]
+fn a_broker_that_is_killed_comes_back_and_nothing_acknowledged_is_lost() {
+    if super::left_out() {
+        return;
+    }
+    let mut kafka = Kafka::start(&[]);
+    let node = first_node(&kafka, "eqiad", "read_patience_ms: 500");
+    let expected = write_sessions(&node, 60);
+    kafka.kill9();
+    let written = node.post(&session(1000), "x");
+    assert!([503, 504].contains(&written.status), "{}", written.status);
+    assert_eq!(node.get(&session(1)).text(), "contents of 1");
+    kafka.restart();
+    eventually("writes are taken again", Duration::from_secs(10), || {
+        (node.post(&session(2000), "y").status == 201).then_some(())
+    });
+    check_sessions(&node, &expected);
+}
+
+#[test]
+fn a_position_that_the_log_does_not_have_any_more_makes_the_node_unready_and_its_view_anew() {
+    if super::left_out() {
+        return;
+    }
+    let kafka = Kafka::shared();
+    let dc = kafka.dc();
+    let mut node = first_node(kafka, &dc, "");
+    let expected = write_sessions(&node, 50);
+    node.terminate();
+    // While it is down everything that it has seen, and more, is dropped: a session that another node writes is left.
+    let other = launch(&config(kafka, &dc, "")).start();
+    for n in 0..50 {
+        assert_eq!(other.post(&session(1000 + n), "later").status, 201);
+    }
+    for partition in 0..4 {
+        kafka.trim_to_end(&format!("{dc}.sessions"), partition);
+    }
+    assert_eq!(other.post(&session(3000), "last").status, 201);
+    node.restart();
+    assert!(node.logged("has dropped records that it has not seen") == 1, "{}", node.tail());
+    assert_eq!(node.get(&session(3000)).text(), "last");
+    let lost = expected.keys().find(|n| expected[n].is_some()).unwrap();
+    assert_eq!(node.get(&session(*lost)).status, 404, "its record is gone from the log");
+}
