@@ -263,6 +263,14 @@ pub(super) fn topic_id<C: ClientContext>(
     }
 }
 
+/// Makes a producer give up for good, as a broker does that has lost count of its records.
+#[cfg(test)]
+pub(super) fn break_producer<C: ClientContext>(client: &Client<C>) {
+    let error = rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    // SAFETY: the client lives; the text ends with a zero byte and is copied.
+    unsafe { librdkafka::rd_kafka_test_fatal_error(client.native_ptr(), error, c"a test".as_ptr()) };
+}
+
 /// # Safety
 /// `event` must be the answer to a request to describe topics.
 unsafe fn read_topic_id(event: *mut librdkafka::rd_kafka_event_t) -> Result<String, String> {

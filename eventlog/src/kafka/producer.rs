@@ -174,23 +174,4 @@ impl ClientContext for Reports {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_three_answers_to_a_failed_append_are_told_apart() {
-        let error = KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
-        let failed = |status| outcome(Partition(1), -1, None, Some((status, &error)));
-        assert!(matches!(failed(Status::NotStored), Err(AppendError::Refused(_))));
-        assert!(matches!(failed(Status::PossiblyStored), Err(AppendError::Unknown(_))));
-        assert!(matches!(failed(Status::Stored), Err(AppendError::Unknown(_))));
-    }
-
-    #[test]
-    fn a_place_is_believed_only_where_there_is_one() {
-        let stored = outcome(Partition(1), 7, Some(1_000), None).unwrap();
-        assert_eq!(stored.position, Position { partition: Partition(1), offset: Offset(7) });
-        assert_eq!(stored.append_time, Timestamp::from_millis(1_000));
-        assert!(matches!(outcome(Partition(1), -1001, None, None), Err(AppendError::Unknown(_))));
-    }
-}
+mod tests;
