@@ -103,16 +103,21 @@ fn poll_pinned(address: SocketAddr, stop: &AtomicBool) -> (u32, u32) {
 #[derive(Debug)]
 pub(crate) struct Writer {
     n: u64,
-    address: SocketAddr,
+    /// Any of them may answer.
+    addresses: Vec<SocketAddr>,
+    /// To the node that answers at the moment, if there are several.
     connection: Option<Connection>,
     chance: StdRng,
     /// What a read may find; `None` is "not found". More than one after a write whose answer did not come.
     possible: Vec<BTreeSet<Option<u64>>>,
-    /// Whether a write was answered "unknown" by a process that lives on: it may yet take effect.
+    /// Whether a write was answered "unknown" by a process that lives on, or may have left one that does not: it may yet
+    /// take effect.
     pending: Vec<bool>,
     next_value: u64,
     /// Writes and deletes that were answered with success.
     pub(crate) acknowledged: usize,
+    /// The versions that writes were acknowledged with.
+    pub(crate) versions: BTreeSet<String>,
     /// Writes and deletes that were refused: what they asked for must never be seen.
     pub(crate) refused: usize,
     /// Reads that were answered with what the session held, or that it is not there.
@@ -121,17 +126,23 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(n: u64, address: SocketAddr) -> Self {
+        Self::of_several(n, vec![address])
+    }
+
+    /// Asks any of these, which share a log.
+    pub(crate) fn of_several(n: u64, addresses: Vec<SocketAddr>) -> Self {
         let possible = vec![BTreeSet::from([None]); KEYS];
         let chance = StdRng::seed_from_u64(100 + n);
         Self {
             n,
-            address,
+            addresses,
             connection: None,
             chance,
             possible,
             pending: vec![false; KEYS],
             next_value: 1,
             acknowledged: 0,
+            versions: BTreeSet::new(),
             refused: 0,
             read: 0,
         }
@@ -160,15 +171,17 @@ impl Writer {
                 self.possible[key] = BTreeSet::from([value]);
                 self.pending[key] = false;
                 self.acknowledged += 1;
+                self.versions.extend(answer.header("etag").map(|etag| etag.trim_matches('"').to_owned()));
             }
             Some(answer) if answer.status == 503 && answer.json()["outcome"] == "refused" => {
                 self.refused += 1
             }
             // No answer, or one that leaves it open.
             answer => {
+                // A log in the process dies with it; what was sent to a broker does not.
+                self.pending[key] |= answer.is_some() || 1 < self.addresses.len();
                 if let Some(answer) = answer {
                     assert!(500 <= answer.status, "{}", answer.everything());
-                    self.pending[key] = true;
                 }
                 self.possible[key].insert(value);
             }
@@ -195,8 +208,12 @@ impl Writer {
 
     /// `None` when no answer came. What was asked for may have been done, unless nobody listened at all.
     fn ask(&mut self, method: &str, key: usize, body: &[u8]) -> Option<Response> {
+        if 1 < self.addresses.len() && self.chance.random_range(0..20) == 0 {
+            self.connection = None;
+        }
         if self.connection.is_none() {
-            self.connection = Connection::open(self.address).ok();
+            let any = self.chance.random_range(0..self.addresses.len());
+            self.connection = Connection::open(self.addresses[any]).ok();
         }
         let target = format!("/sessions/v1/writer-{}-{key}", self.n);
         let answer = self.connection.as_mut()?.exchange(message(method, &target, &[], body)).ok();

@@ -2,6 +2,7 @@
 //!
 //! `SOLERA_KAFKA=none` leaves these tests out. Without Java and the jars they fail otherwise.
 
+mod chaos;
 mod conformance;
 mod holes;
 mod nodes;

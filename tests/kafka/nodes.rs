@@ -199,3 +199,35 @@ fn a_position_that_the_log_does_not_have_any_more_makes_the_node_unready_and_its
     let lost = expected.keys().find(|n| expected[n].is_some()).unwrap();
     assert_eq!(node.get(&session(*lost)).status, 404, "its record is gone from the log");
 }
+
+/// It was frozen for longer than the log keeps what it has not seen.
+#[test]
+fn a_log_that_is_trimmed_below_a_running_nodes_position_makes_its_view_anew() {
+    if super::left_out() {
+        return;
+    }
+    let kafka = Kafka::shared();
+    let dc = kafka.dc();
+    let node = first_node(kafka, &dc, "");
+    let other = launch(&config(kafka, &dc, "")).start();
+    let deleted = session(1);
+    assert_eq!(node.post(&deleted, "deleted while it was frozen").status, 201);
+    node.signal("STOP");
+    assert_eq!(other.delete(&deleted).status, 204);
+    for n in 100..150 {
+        assert_eq!(other.post(&session(n), "later").status, 201);
+    }
+    for partition in 0..4 {
+        kafka.trim_to_end(&format!("{dc}.sessions"), partition);
+    }
+    assert_eq!(other.post(&session(3000), "last").status, 201);
+    node.signal("CONT");
+    eventually("the view is made anew", Duration::from_secs(30), || {
+        let read = node.get(&deleted);
+        assert_ne!(read.status, 200, "its deletion was acknowledged");
+        (node.logged("The view has to be made anew") == 1 && node.is_ready()).then_some(())
+    });
+    assert_eq!(node.get(&session(3000)).text(), "last");
+    assert_eq!(node.post(&session(4000), "goes on").status, 201);
+    assert_eq!(other.get(&session(4000)).text(), "goes on");
+}
