@@ -20,7 +20,7 @@ use std::{
 
 use eventlog::kafka::{Cluster, KafkaOptions};
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
 };
@@ -111,31 +111,29 @@ impl Kafka {
 
     /// Makes a topic that is no plan's.
     pub(crate) async fn make_topic(&self, name: &str, partitions: i32, settings: &[(&str, &str)]) {
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", self.bootstrap_servers()).create().unwrap();
         let new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
-        for made in admin.create_topics([&new], &AdminOptions::new()).await.unwrap() {
+        for made in self.admin().create_topics([&new], &AdminOptions::new()).await.unwrap() {
             made.unwrap();
         }
     }
 
     /// Drops everything that a partition holds, as retention does.
-    pub(crate) fn trim_to_end(&self, topic: &str, partition: u32) {
-        self.trim(topic, partition, -1);
+    pub(crate) fn trim_to_end(&self, topic: &str, partition: i32) {
+        self.trim(topic, partition, Offset::End);
     }
 
-    /// Drops what stands before `offset`, as retention does; -1 is everything.
-    pub(crate) fn trim(&self, topic: &str, partition: u32, offset: i64) {
-        let file = self.dir.join(format!("trim-{topic}-{partition}"));
-        let asked = format!(
-            r#"{{"version": 1, "partitions": [{{"topic": "{topic}", "partition": {partition}, "offset": {offset}}}]}}"#
-        );
-        fs::write(&file, asked).unwrap();
-        self.tool(
-            "org.apache.kafka.tools.DeleteRecordsCommand",
-            &["--offset-json-file", &file.display().to_string()],
-        );
+    /// Drops what stands before `offset`, as retention does. Blocks: not on a thread of a runtime.
+    pub(crate) fn trim(&self, topic: &str, partition: i32, offset: Offset) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut up_to = TopicPartitionList::new();
+        up_to.add_partition_offset(topic, partition, offset).unwrap();
+        let dropped = runtime.block_on(self.admin().delete_records(&up_to, &AdminOptions::new())).unwrap();
+        dropped.elements()[0].error().unwrap();
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        ClientConfig::new().set("bootstrap.servers", self.bootstrap_servers()).create().unwrap()
     }
 
     /// Ends the broker at once, as a power cut would, but for what the system has in its page cache.
@@ -158,27 +156,6 @@ impl Kafka {
     /// The broker goes on.
     pub(crate) fn thaw(&self) {
         signal("CONT", self.process.broker);
-    }
-
-    /// Runs one of Kafka's own tools to its end; its standard output.
-    ///
-    /// # Panics
-    ///
-    /// When it fails.
-    pub(crate) fn tool(&self, class: &str, arguments: &[&str]) -> String {
-        let mut command = Command::new("java");
-        command.args([
-            "-Xmx256m",
-            "-XX:TieredStopAtLevel=1",
-            "-cp",
-            &format!("{}/*", jars().display()),
-            class,
-        ]);
-        command.args(["--bootstrap-server", &self.bootstrap_servers()]).args(arguments);
-        let output = command.stdin(Stdio::null()).output().expect("run Java");
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{class} {arguments:?}: {}\n{out}{err}", output.status);
-        out.into_owned()
     }
 
     fn wait_until_it_answers(&self) {

@@ -7,6 +7,7 @@ use eventlog::{
     conformance::{PARTITIONS, Subject},
     kafka::{Cluster, KafkaLog, topics::TopicPlan},
 };
+use rdkafka::Offset;
 use schemas::Partition;
 
 use crate::harness::Kafka;
@@ -43,8 +44,9 @@ impl Subject for OnKafka {
     fn drop_records(&self, partition: Partition, offsets: &[u64]) {
         // Retention takes a beginning.
         assert!(offsets.iter().copied().eq(0..offsets.len() as u64), "{offsets:?}");
-        let count = i64::try_from(offsets.len()).unwrap();
-        Kafka::shared().trim(&self.plan.topic.to_string(), partition.0, count);
+        let (count, partition) = (i64::try_from(offsets.len()).unwrap(), i32::try_from(partition.0).unwrap());
+        let trim = || Kafka::shared().trim(&self.plan.topic.to_string(), partition, Offset::Offset(count));
+        std::thread::scope(|scope| scope.spawn(trim).join().unwrap());
     }
 }
 

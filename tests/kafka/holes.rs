@@ -124,7 +124,9 @@ async fn a_position_that_retention_has_passed_is_out_of_range() {
         append(&log, &n.to_string(), Some("v")).await;
     }
     let topic = log.topic().to_string();
-    tokio::task::spawn_blocking(move || Kafka::shared().trim(&topic, 0, 3)).await.unwrap();
+    tokio::task::spawn_blocking(move || Kafka::shared().trim(&topic, 0, rdkafka::Offset::Offset(3)))
+        .await
+        .unwrap();
     assert_eq!(log.head().await.unwrap().get(Partition(0)), Offset(3));
     assert_eq!(offsets(&log, 0).await, [3], "who has read nothing begins where the log does");
     let from = Frontier::from_iter([(Partition(0), Offset(2))]);
