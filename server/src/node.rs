@@ -213,9 +213,12 @@ impl Node {
                 let fence = Arc::clone(&place.fence);
                 self.work.spawn(disk::watch_standstill(of, fence, room, self.stop_working.clone()));
                 self.work.spawn(tasks::follow(follower, self.stop_working.clone())?);
-                if let OwnLog::Embedded(log) = &place.log {
-                    self.work.spawn(tasks::watch_log(Arc::clone(log)));
-                }
+                match &place.log {
+                    OwnLog::Embedded(log) => self.work.spawn(tasks::watch_log(Arc::clone(log))),
+                    OwnLog::Kafka(log) => {
+                        self.work.spawn(tasks::watch_topic(Arc::clone(log), self.stop_working.clone()))
+                    }
+                };
                 self.work.spawn(tasks::watch_view(place.generation.subscribe(), self.stop_working.clone()));
                 let (log, view) = (place.log.clone(), place.generation.subscribe());
                 let (clock, stop) = (Arc::clone(&place.clock), self.stop_working.clone());

@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, thread, time::Duration};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use api::{Jobs, Readiness, Task};
-use eventlog::{EventLog, embedded::EmbeddedLog};
+use eventlog::{EventLog, embedded::EmbeddedLog, kafka::KafkaLog};
 use materializer::{Follower, Freshness, Reads, sessions::SessionView};
 use tokio::{
     runtime::Handle,
     sync::{oneshot, watch},
+    task::spawn_blocking,
     time::{MissedTickBehavior, interval, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
@@ -135,6 +136,22 @@ pub(crate) async fn watch_for_an_outage(
     }
     Ok(())
 }
+
+/// Ends when a topic was deleted and made again: positions say nothing of it, and the next start makes the view anew.
+pub(crate) async fn watch_topic(log: Arc<KafkaLog>, stop: CancellationToken) -> anyhow::Result<()> {
+    while stop.run_until_cancelled(sleep(LOOK_AT_TOPIC_EVERY)).await.is_some() {
+        let asked = Arc::clone(&log);
+        let look = spawn_blocking(move || asked.is_still_itself(LOOK_AT_TOPIC_EVERY));
+        let Some(is_itself) = stop.run_until_cancelled(look).await else { break };
+        if is_itself.context("look at the topic")? == Some(false) {
+            bail!("the topic {} was deleted and made again: what it held is gone", log.topic());
+        }
+    }
+    Ok(())
+}
+
+/// How often a topic is looked at, and how long an answer may take.
+const LOOK_AT_TOPIC_EVERY: Duration = Duration::from_secs(10);
 
 /// Ends when the view that is served is known to be damaged, with what is: the next start makes it anew.
 pub(crate) async fn watch_view(

@@ -132,6 +132,13 @@ impl Kafka {
         dropped.elements()[0].error().unwrap();
     }
 
+    /// Removes a topic. Blocks: not on a thread of a runtime.
+    pub(crate) fn remove_topic(&self, name: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let removed = runtime.block_on(self.admin().delete_topics(&[name], &AdminOptions::new())).unwrap();
+        removed.into_iter().for_each(|removed| drop(removed.unwrap()));
+    }
+
     fn admin(&self) -> AdminClient<DefaultClientContext> {
         ClientConfig::new().set("bootstrap.servers", self.bootstrap_servers()).create().unwrap()
     }

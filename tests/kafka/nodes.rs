@@ -231,3 +231,23 @@ fn a_log_that_is_trimmed_below_a_running_nodes_position_makes_its_view_anew() {
     assert_eq!(node.post(&session(4000), "goes on").status, 201);
     assert_eq!(other.get(&session(4000)).text(), "goes on");
 }
+
+#[test]
+fn a_topic_that_is_made_again_under_a_running_node_is_another_log() {
+    if super::left_out() {
+        return;
+    }
+    let kafka = Kafka::shared();
+    let dc = kafka.dc();
+    let mut node = first_node(kafka, &dc, "");
+    assert_eq!(node.post(&session(1), "of the first life").status, 201);
+    kafka.remove_topic(&format!("{dc}.sessions"));
+    let (code, said) = topics("apply", &config(kafka, &dc, ""));
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(node.ends().code(), Some(1));
+    assert!(node.logged("was deleted and made again") >= 1, "{}", node.tail());
+    node.restart();
+    assert_eq!(node.get(&session(1)).status, 404);
+    assert_eq!(node.post(&session(1), "of the second").status, 201);
+    assert_eq!(node.get(&session(1)).text(), "of the second");
+}

@@ -140,14 +140,18 @@ impl Cluster {
         if u32::try_from(count) != Ok(partitions.get()) {
             return Err(OpenError::Partitions { topic: name, found: count, asked: partitions.get() });
         }
-        let cluster = self.asker.client().fetch_cluster_id(patience);
-        let cluster = cluster.ok_or_else(|| unavailable("it has no id".to_owned()))?;
-        let id = ffi::topic_id(self.asker.client(), &name, patience).map_err(unavailable)?;
-        let incarnation = Incarnation(format!("{cluster}/{id}").into());
+        let incarnation = self.incarnation(&name, patience).map_err(unavailable)?;
         // The first question takes longer: nobody knows yet which broker leads which partition.
         let asked = self.ends.ask(End::Tail, &name, partitions).blocking_recv();
         asked.unwrap_or_else(|_| Err(stopped())).map_err(|error| unavailable(error.to_string()))?;
         Ok(Arc::new(KafkaLog { cluster: Arc::clone(self), topic, name, partitions, incarnation }))
+    }
+
+    /// Which life of a topic this is: another one after it was deleted and made again, or in another cluster.
+    fn incarnation(&self, name: &str, patience: Duration) -> Result<Incarnation, String> {
+        let client = self.asker.client();
+        let cluster = client.fetch_cluster_id(patience).ok_or("the cluster did not say its id")?;
+        Ok(Incarnation(format!("{cluster}/{}", ffi::topic_id(client, name, patience)?).into()))
     }
 }
 
@@ -156,6 +160,13 @@ impl KafkaLog {
     /// whether all were. Blocks.
     pub fn drain(&self, patience: Duration) -> bool {
         self.cluster.producer.drain(patience)
+    }
+
+    /// Whether the topic is still the one that was opened; `None` when the cluster does not say. Blocks for as long as
+    /// it takes to answer, at most twice `patience`.
+    pub fn is_still_itself(&self, patience: Duration) -> Option<bool> {
+        let now = self.cluster.incarnation(&self.name, patience).ok()?;
+        Some(now == self.incarnation)
     }
 
     fn ask(&self, of: End) -> oneshot::Receiver<Result<Frontier, ReadError>> {
