@@ -48,7 +48,7 @@ pub trait EventLog: fmt::Debug + Send + Sync + 'static {
 impl ReadError {
     /// Whether the log does not have what the reader wants to go on from, now or ever.
     pub const fn is_out_of_range(&self) -> bool {
-        matches!(self, Self::OutOfRange { .. } | Self::Trimmed { .. })
+        matches!(self, Self::OutOfRange { .. } | Self::Truncated { .. } | Self::Trimmed { .. })
     }
 }
 
@@ -130,6 +130,14 @@ pub enum ReadError {
         asked: Offset,
         /// Where the partition ends.
         tail: Offset,
+    },
+    /// The log has lost its end since the reader was there, and has grown again: other records stand before the position.
+    #[error("partition {partition} has lost records before the position {asked}")]
+    Truncated {
+        /// Which partition.
+        partition: Partition,
+        /// Where the reader wanted to go on.
+        asked: Offset,
     },
     /// The log begins after the position that the reader asked for: what was between them it never saw.
     #[error("partition {partition} begins at {earliest}, after the position {asked}")]

@@ -33,6 +33,9 @@ pub struct Barrier {
     latest: Mutex<Option<Query>>,
 }
 
+/// How soon a log that could not say where it ends is asked again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
+
 /// The tails of all logs, asked for once on behalf of many.
 #[derive(Clone)]
 struct Query {
@@ -68,8 +71,7 @@ impl Barrier {
     /// When that takes longer than `patience`, or the logs do not answer.
     pub async fn pass(&self, partition: Partition, patience: Duration) -> Result<(), BarrierError> {
         let deadline = tokio::time::Instant::now() + patience;
-        let tails =
-            tokio::time::timeout_at(deadline, self.join()).await.map_err(|_| BarrierError::Late)??;
+        let tails = self.tails(deadline).await?;
         for (topic, tail) in &*tails {
             let up_to = tail.get(partition);
             if Offset::ZERO < up_to {
@@ -86,13 +88,27 @@ impl Barrier {
     /// As [`pass`](Self::pass).
     pub async fn pass_all(&self, patience: Duration) -> Result<(), BarrierError> {
         let deadline = tokio::time::Instant::now() + patience;
-        let tails =
-            tokio::time::timeout_at(deadline, self.join()).await.map_err(|_| BarrierError::Late)??;
+        let tails = self.tails(deadline).await?;
         for (topic, tail) in &*tails {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());
             self.fence.wait_for_all(topic, tail, left).await?;
         }
         Ok(())
+    }
+
+    /// Where the logs end. A log that cannot say is asked again until the deadline: a leader may just be moving.
+    async fn tails(&self, deadline: tokio::time::Instant) -> Result<Arc<[(Topic, Frontier)]>, BarrierError> {
+        loop {
+            let answer = tokio::time::timeout_at(deadline, self.join()).await;
+            let error = match answer.map_err(|_| BarrierError::Late)? {
+                Ok(tails) => return Ok(tails),
+                Err(error) => error,
+            };
+            if deadline <= tokio::time::Instant::now() + ASK_AGAIN_AFTER {
+                return Err(error.into());
+            }
+            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+        }
     }
 
     /// The query that will be sent next.

@@ -63,9 +63,9 @@ impl Fence {
         *applied = (*applied).max(up_to);
     }
 
-    /// What was applied of a log counts no more: it is another one, or has lost its end.
-    pub fn forget(&self, topic: &Topic) {
-        self.lock().applied.retain(|(of, _), _| of != topic);
+    /// What was applied counts no more: a log is another one, or has lost its end, and the view is made anew.
+    pub fn forget_all(&self) {
+        self.lock().applied.clear();
     }
 
     /// Nothing is applied until [`goes_on`](Self::goes_on), and this is why. Whoever waits goes on waiting.

@@ -170,10 +170,12 @@ impl Apply {
     }
 
     /// The view cannot go on, and never skips: nothing is applied until a successor takes its place.
-    fn lose(&self, log: &dyn EventLog, why: &ReadError) -> Batches {
+    fn lose(&mut self, log: &dyn EventLog, why: &ReadError) -> Batches {
+        // A successor that waits for what this view has seen may never get there: whoever made it has to begin again.
+        self.handover = None;
         let Follower { fence, lost, .. } = &self.follower;
-        // Positions of a log that ends before them say nothing any more.
-        fence.forget(log.topic());
+        // The successor may begin below what was applied of any of them.
+        fence.forget_all();
         let why = format!("{}: {why}", log.topic());
         tracing::error!("The view has to be made anew: {why}");
         lost.send_replace(Some(why.into()));

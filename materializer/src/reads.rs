@@ -73,11 +73,9 @@ impl Reads {
     /// # Errors
     /// When this node cannot know within `patience`.
     pub async fn newest(&self, key: KeyId, patience: Duration) -> Result<Option<Version>, NotKnown> {
-        if let Freshness::Dc { barrier, outage, .. } = &self.freshness {
-            match outage.way() {
-                Way::Ask => barrier.pass(key.partition(self.partitions), patience).await?,
-                Way::Serve | Way::Refuse => return Err(NotKnown::Outage),
-            }
+        match self.ask(key, patience).await? {
+            Asked::Fresh => {}
+            Asked::InVain(_, error) => return Err(error),
         }
         Ok(self.serving.view().version(&key)?)
     }
@@ -106,24 +104,40 @@ impl Reads {
     }
 
     async fn freshen(&self, key: KeyId, patience: Duration) -> Result<(), NotKnown> {
-        let Freshness::Dc { barrier, outage, served_without } = &self.freshness else { return Ok(()) };
-        let (way, error) = match outage.way() {
-            Way::Ask => match barrier.pass(key.partition(self.partitions), patience).await {
-                Ok(()) => return Ok(()),
-                // The log says where it ends, and the view is known to be behind.
-                Err(error @ BarrierError::View(_)) => return Err(error.into()),
-                Err(error @ (BarrierError::Log(_) | BarrierError::Late)) => (outage.begin(), error.into()),
-            },
-            way => (way, NotKnown::Outage),
-        };
-        match way {
-            Way::Serve => {
-                served_without.inc();
+        match self.ask(key, patience).await? {
+            Asked::Fresh => Ok(()),
+            Asked::InVain(Way::Serve, _) => {
+                if let Freshness::Dc { served_without, .. } = &self.freshness {
+                    served_without.inc();
+                }
                 Ok(())
             }
-            Way::Ask | Way::Refuse => Err(error),
+            Asked::InVain(_, error) => Err(error),
         }
     }
+
+    /// Waits until the view is as fresh as the store promises, unless the log does not answer.
+    async fn ask(&self, key: KeyId, patience: Duration) -> Result<Asked, NotKnown> {
+        let Freshness::Dc { barrier, outage, .. } = &self.freshness else { return Ok(Asked::Fresh) };
+        match outage.way() {
+            Way::Ask => match barrier.pass(key.partition(self.partitions), patience).await {
+                Ok(()) => Ok(Asked::Fresh),
+                // The log says where it ends, and the view is known to be behind.
+                Err(error @ BarrierError::View(_)) => Err(error.into()),
+                Err(error @ (BarrierError::Log(_) | BarrierError::Late)) => {
+                    Ok(Asked::InVain(outage.begin(), error.into()))
+                }
+            },
+            way => Ok(Asked::InVain(way, NotKnown::Outage)),
+        }
+    }
+}
+
+/// What came of asking the log.
+enum Asked {
+    Fresh,
+    /// It does not answer: what a read may do all the same, and why nothing else can be done.
+    InVain(Way, NotKnown),
 }
 
 /// How long a probe may wait for the log and the view.

@@ -31,6 +31,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Room between a session's contents and the record that carries it: the seal, headers, Kafka's own framing.
 const RECORD_OVERHEAD_BYTES: usize = 256 * 1024;
 
+/// What a topic takes at least: the stores of a node share a producer, whose batches are up to a million bytes.
+const BATCH_BYTES_MAX: usize = 1_200_000;
+
 /// The part of `memory_mb` for records on their way to Kafka, and the same for those that come from it, of each log: one
 /// in this many.
 const BUFFER_PART: usize = 16;
@@ -147,7 +150,7 @@ pub(crate) fn plan(config: &Config, kafka: &KafkaConfig, name: &StoreName, store
         replication: kafka.replication,
         ttl_max: store.max_ttl.duration(),
         compaction_lag: kafka.compaction_lag,
-        record_bytes_max: store.max_value_bytes + RECORD_OVERHEAD_BYTES,
+        record_bytes_max: (store.max_value_bytes + RECORD_OVERHEAD_BYTES).max(BATCH_BYTES_MAX),
     }
 }
 

@@ -306,7 +306,11 @@ impl Node {
         self.stop_working.cancel();
         // Both block on the disk, which may hang: not on the thread that counts the seconds.
         let logs: Vec<_> = self.open.iter().map(|store| store.log.clone()).collect();
-        let close = move || logs.iter().for_each(|log| log.close(LOG_PATIENCE));
+        let deadline = std::time::Instant::now() + LOG_PATIENCE;
+        let close = move || {
+            logs.iter()
+                .for_each(|log| log.close(deadline.saturating_duration_since(std::time::Instant::now())));
+        };
         spawn_blocking(close).await.context("close the logs")?;
         while self.work.join_next().await.is_some() {}
         let views: Vec<_> =

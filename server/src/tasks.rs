@@ -83,15 +83,22 @@ pub(crate) async fn watch_for_loss(
                     Err(_) => {}
                 }
             }
-            while let Err(error) = store.catch_up().await {
-                tracing::error!("The new view of {name} has not caught up: {error}");
-                sleep(ORDER_EVERY).await;
+            tokio::select! {
+                () = caught_up(&store) => readiness.pass(&check),
+                // Lost again.
+                _ = lost.wait_for(Option::is_some) => {}
             }
-            readiness.pass(&check);
         }
     };
     let _node_stops = stop.run_until_cancelled(watch).await;
     Ok(())
+}
+
+async fn caught_up(store: &StoreNode) {
+    while let Err(error) = store.catch_up().await {
+        tracing::error!("The new view of {} has not caught up: {error}", store.reads.own.store);
+        sleep(ORDER_EVERY).await;
+    }
 }
 
 /// How often a view that is lost is ordered anew, until it is there.

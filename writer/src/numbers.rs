@@ -66,6 +66,8 @@ impl Numbers {
 
     /// The log has taken the record of [`next`](Self::next).
     pub(crate) fn taken(&mut self, now: Instant) {
+        // Where nobody asks for heartbeats, too: what a client gave up waiting for is never settled.
+        self.give_up(now);
         self.open.push_back(Open { number: self.next, since: now, is_settled: false });
         self.next += 1;
         self.is_news = true;
@@ -85,14 +87,7 @@ impl Numbers {
     /// What there is to say, if it is time: at once what nobody knows yet of numbers, and "alive" after `quiet_for`
     /// without a word.
     pub(crate) fn heartbeat(&mut self, now: Instant, quiet_for: Duration) -> Option<Heartbeat> {
-        while let Some(&Open { number, since, is_settled }) = self.open.front()
-            && OPEN_FOR <= now - since
-        {
-            self.open.pop_front();
-            if !is_settled {
-                self.note(number, Fate::Unsure);
-            }
-        }
+        self.give_up(now);
         let is_quiet = self.said_at.is_none_or(|said_at| quiet_for <= now - said_at);
         if !self.is_news && !is_quiet {
             return None;
@@ -101,6 +96,18 @@ impl Numbers {
         self.said_at = Some(now);
         let list = |numbers: &BTreeSet<u64>| numbers.iter().copied().collect();
         Some(Heartbeat { skipped: list(&self.skipped), unsure: list(&self.unsure) })
+    }
+
+    /// What has been open for too long is unsure.
+    fn give_up(&mut self, now: Instant) {
+        while let Some(&Open { number, since, is_settled }) = self.open.front()
+            && OPEN_FOR <= now - since
+        {
+            self.open.pop_front();
+            if !is_settled {
+                self.note(number, Fate::Unsure);
+            }
+        }
     }
 
     fn note(&mut self, number: u64, fate: Fate) {
@@ -159,6 +166,18 @@ mod tests {
         assert!(numbers.heartbeat(Instant::now(), MINUTE).is_some());
         numbers.taken(Instant::now());
         assert!(numbers.heartbeat(Instant::now(), MINUTE).is_some(), "an append is news");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waited_for_is_not_kept_for_ever_where_there_are_no_heartbeats() {
+        let mut numbers = taken(1);
+        for number in 2..1_000 {
+            advance(Duration::from_secs(1)).await;
+            numbers.taken(Instant::now());
+            numbers.settle(number, Fate::Stored);
+        }
+        assert!(numbers.open.len() <= 60, "{}", numbers.open.len());
+        assert_eq!(numbers.heartbeat(Instant::now(), MINUTE).unwrap().unsure, [1]);
     }
 
     #[tokio::test(start_paused = true)]

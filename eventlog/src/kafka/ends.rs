@@ -30,7 +30,7 @@ use super::Asker;
 use crate::{Frontier, ReadError};
 
 /// How long one question may take. Those who asked give up by their own clocks; this is how soon the next one is tried.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+const ANSWERED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How often a client that nobody asks looks for what librdkafka has to say.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -78,12 +78,11 @@ impl Ends {
 /// Until nobody can ask any more.
 fn run(client: &BaseConsumer<Asker>, questions: &mpsc::Receiver<Question>) {
     loop {
+        // What librdkafka has to say gathers in memory until it is taken.
+        while client.poll(Duration::ZERO).is_some() {}
         let first = match questions.recv_timeout(LOOK_EVERY) {
             Ok(first) => first,
-            Err(RecvTimeoutError::Timeout) => {
-                let _events_are_logged = client.poll(Duration::ZERO);
-                continue;
-            }
+            Err(RecvTimeoutError::Timeout) => continue,
             Err(RecvTimeoutError::Disconnected) => return,
         };
         let together: Vec<_> = std::iter::once(first).chain(questions.try_iter()).collect();

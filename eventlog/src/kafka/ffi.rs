@@ -55,6 +55,7 @@ pub(super) struct Fetched<C: ConsumerContext> {
     /// Dropped after the queue, which is a part of it.
     _consumer: Arc<BaseConsumer<C>>,
     messages: Vec<*mut rd_kafka_message_t>,
+    is_drained: bool,
 }
 
 /// What a consumer says.
@@ -82,7 +83,12 @@ impl<C: ConsumerContext> Fetched<C> {
         // SAFETY: the consumer lives; what is returned is a reference of our own, given back in `drop`. It is not null for
         // a consumer.
         let queue = unsafe { librdkafka::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
-        Self { queue, _consumer: consumer, messages: Vec::new() }
+        Self { queue, _consumer: consumer, messages: Vec::new(), is_drained: false }
+    }
+
+    /// Whether the last [`take`](Self::take) left nothing behind.
+    pub(super) const fn is_drained(&self) -> bool {
+        self.is_drained
     }
 
     /// Waits up to `patience` for something, then takes what else is there, `count_max` in all and not much more than
@@ -95,10 +101,12 @@ impl<C: ConsumerContext> Fetched<C> {
             let before = taken.len();
             let piece = (count_max - taken.len()).min(PIECE);
             bytes += self.take_up_to(piece, Duration::ZERO, &mut taken);
-            if taken.len() == before {
-                break;
+            self.is_drained = taken.len() < before + piece;
+            if self.is_drained {
+                return taken;
             }
         }
+        self.is_drained = taken.is_empty();
         taken
     }
 
@@ -117,7 +125,7 @@ impl<C: ConsumerContext> Fetched<C> {
             // nothing that was copied out of one borrows from it.
             unsafe {
                 bytes += (*message).len;
-                taken.push(read(&*message));
+                taken.push(read(message));
                 librdkafka::rd_kafka_message_destroy(message);
             }
         }
@@ -137,10 +145,17 @@ impl<C: ConsumerContext> Drop for Fetched<C> {
 
 /// # Safety
 /// `message` must be one that a consumer returned and that was not destroyed.
-unsafe fn read(message: &rd_kafka_message_t) -> Taken {
-    let partition = u32::try_from(message.partition).ok().map(Partition);
-    let offset = u64::try_from(message.offset).ok().map(Offset);
-    match (message.err, partition, offset) {
+unsafe fn read(message: *const rd_kafka_message_t) -> Taken {
+    // SAFETY: the message lives. Its error is read as the number that it is: librdkafka passes on what a broker says, and
+    // the enum does not have every number.
+    let (partition, offset, error) = unsafe {
+        let error = (&raw const (*message).err).cast::<i32>().read();
+        ((*message).partition, (*message).offset, rd_kafka_resp_err_t::try_from(error))
+    };
+    let partition = u32::try_from(partition).ok().map(Partition);
+    let offset = u64::try_from(offset).ok().map(Offset);
+    let error = error.unwrap_or(rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_UNKNOWN);
+    match (error, partition, offset) {
         (rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR, Some(partition), Some(offset)) => {
             // SAFETY: passed on from the caller.
             Taken::Record(partition, unsafe { entry(message, offset) })
@@ -158,13 +173,14 @@ unsafe fn read(message: &rd_kafka_message_t) -> Taken {
 
 /// # Safety
 /// As for [`read`].
-unsafe fn entry(message: &rd_kafka_message_t, offset: Offset) -> Entry {
+unsafe fn entry(message: *const rd_kafka_message_t, offset: Offset) -> Entry {
     let mut kind = rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
     // SAFETY: the message lives, and `kind` can be written to.
     let millis = unsafe { librdkafka::rd_kafka_message_timestamp(message, &raw mut kind) };
     let append_time = Timestamp::from_millis(u64::try_from(millis).unwrap_or(0));
     // SAFETY: librdkafka gives pointer and length of what the message holds while it lives; null is "none".
-    let (key, value) = unsafe { (bytes(message.key, message.key_len), bytes(message.payload, message.len)) };
+    let (key, value) =
+        unsafe { (bytes((*message).key, (*message).key_len), bytes((*message).payload, (*message).len)) };
     let key = key.map_or_else(Bytes::new, Bytes::copy_from_slice);
     let value = value.map(Bytes::copy_from_slice);
     // SAFETY: passed on from the caller.
@@ -176,7 +192,7 @@ unsafe fn entry(message: &rd_kafka_message_t, offset: Offset) -> Entry {
 ///
 /// # Safety
 /// As for [`read`].
-unsafe fn headers(message: &rd_kafka_message_t) -> Headers {
+unsafe fn headers(message: *const rd_kafka_message_t) -> Headers {
     let mut list = ptr::null_mut();
     // SAFETY: the message lives and keeps its headers; `list` can be written to.
     let found = unsafe { librdkafka::rd_kafka_message_headers(message, &raw mut list) };
@@ -272,6 +288,16 @@ pub(super) fn break_producer<C: ClientContext>(client: &Client<C>) {
 }
 
 /// # Safety
+/// `id` must point to an id that lives.
+unsafe fn is_zero(id: *const librdkafka::rd_kafka_Uuid_t) -> bool {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        librdkafka::rd_kafka_Uuid_most_significant_bits(id) == 0
+            && librdkafka::rd_kafka_Uuid_least_significant_bits(id) == 0
+    }
+}
+
+/// # Safety
 /// `event` must be the answer to a request to describe topics.
 unsafe fn read_topic_id(event: *mut librdkafka::rd_kafka_event_t) -> Result<String, String> {
     // SAFETY: the event lives, and with it everything that is read from it; pointers that may be null are looked at first.
@@ -294,6 +320,9 @@ unsafe fn read_topic_id(event: *mut librdkafka::rd_kafka_event_t) -> Result<Stri
             return Err(text(librdkafka::rd_kafka_error_string(error)));
         }
         let id = librdkafka::rd_kafka_TopicDescription_topic_id(description);
+        if id.is_null() || is_zero(id) {
+            return Err("it has no id: Kafka gives topics ids since 2.8".to_owned());
+        }
         Ok(text(librdkafka::rd_kafka_Uuid_base64str(id)))
     }
 }

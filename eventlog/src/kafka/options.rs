@@ -21,14 +21,19 @@ pub struct KafkaOptions {
 }
 
 /// What a site may not set, since promises rest on it or Solera works it out.
-pub const RESERVED: [&str; 24] = [
+pub const RESERVED: [&str; 30] = [
     "acks",
+    "allow.auto.create.topics",
+    "api.version.request",
     "auto.offset.reset",
     "bootstrap.servers",
+    "broker.version.fallback",
     "check.crcs",
+    "delivery.report.only.error",
     "delivery.timeout.ms",
     "enable.auto.commit",
     "enable.auto.offset.store",
+    "enable.gapless.guarantee",
     "enable.idempotence",
     "enable.partition.eof",
     "group.id",
@@ -44,6 +49,7 @@ pub const RESERVED: [&str; 24] = [
     "queue.buffering.max.kbytes",
     "request.required.acks",
     "retries",
+    "statistics.interval.ms",
     "test.mock.num.brokers",
     "transactional.id",
 ];
@@ -75,6 +81,8 @@ impl KafkaOptions {
         };
         or("client.id", "solera");
         or("socket.keepalive.enable", "true");
+        // A broker whose machine is gone says nothing: not for a minute.
+        or("socket.timeout.ms", "6000");
         or("socket.nagle.disable", "true");
         or("topic.metadata.refresh.interval.ms", "30000");
         // Sooner than the defaults: whoever waits is a visitor's request.
@@ -82,6 +90,8 @@ impl KafkaOptions {
         or("reconnect.backoff.max.ms", "1000");
         or("retry.backoff.ms", "20");
         config.set("bootstrap.servers", &self.bootstrap_servers);
+        // Or a topic that was deleted comes back with settings that break every promise.
+        config.set("allow.auto.create.topics", "false");
         config
     }
 
@@ -119,7 +129,8 @@ impl KafkaOptions {
         or("fetch.queue.backoff.ms", "1".to_owned());
         or("fetch.error.backoff.ms", "20".to_owned());
         or("queued.max.messages.kbytes", (self.fetch_buffer_bytes / 1024).max(1).to_string());
-        or("queued.min.messages", "100000".to_owned());
+        or("queued.min.messages", "10000".to_owned());
+        or("fetch.max.bytes", self.fetch_buffer_bytes.max(self.record_bytes_max).to_string());
         or("message.max.bytes", self.record_bytes_max.to_string());
         config
             // librdkafka wants a name before it takes an assignment; nobody joins or commits to such a group.

@@ -145,9 +145,30 @@ fn outcome(
         (None, None) | (Some((Status::Stored, _)), _) => {
             Err(AppendError::Unknown("the log has taken the record and does not say where".into()))
         }
-        (Some((Status::NotStored, error)), _) => Err(AppendError::Refused(error.to_string().into())),
-        (Some((Status::PossiblyStored, error)), _) => Err(AppendError::Unknown(error.to_string().into())),
+        (Some((Status::NotStored, error)), _) if says_no(error) => {
+            Err(AppendError::Refused(error.to_string().into()))
+        }
+        (Some((_, error)), _) => Err(AppendError::Unknown(error.to_string().into())),
     }
+}
+
+/// Whether an error leaves no doubt that nothing was stored. librdkafka believes it of more: a leader that was deposed while
+/// it waited for its followers says that it is no leader, and may have stored the record all the same.
+fn says_no(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::MessageSizeTooLarge
+                | Code::MessageBatchTooLarge
+                | Code::TopicAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::UnknownTopic
+                | Code::UnknownPartition
+                | Code::InvalidRecord
+                | Code::PolicyViolation
+        )
+    )
 }
 
 impl ProducerContext for Reports {

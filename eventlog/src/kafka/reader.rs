@@ -91,19 +91,19 @@ impl Reader {
             Ok(consumer) => Fetched::of(Arc::new(consumer)),
             Err(error) => return End::Failed(ReadError::Unavailable(error.to_string().into())),
         };
-        let mut moved = Instant::now();
+        let mut watch = Watch::new();
         while !self.sender.is_closed() {
             let taken = fetched.take(LOOK_EVERY, BATCH_RECORDS_MAX, BATCH_BYTES_MAX);
-            if !taken.is_empty() {
-                moved = Instant::now();
-            } else if STUCK_AFTER <= moved.elapsed() {
-                if self.is_behind() {
-                    return End::Broken(format!("nothing came for {STUCK_AFTER:?}, and there is more"));
-                }
-                moved = Instant::now();
-            }
             if let Err(end) = self.pass_on(taken) {
                 return end;
+            }
+            // What librdkafka has fetched already is not what it does not fetch.
+            if fetched.is_drained()
+                && watch.is_due()
+                && let Ok(Ok(tail)) = self.log.ask(Side::Tail).blocking_recv()
+                && let Some(partition) = watch.stuck(&self.next, tail)
+            {
+                return End::Broken(format!("nothing came from partition {partition}, and there is more"));
             }
         }
         End::Unwanted
@@ -190,20 +190,68 @@ impl Reader {
                 let (earliest, tail) = (offset(low), offset(high));
                 if tail < asked {
                     End::Failed(ReadError::OutOfRange { partition, asked, tail })
-                } else if asked < earliest && asked != Offset::ZERO {
+                } else if asked == Offset::ZERO {
+                    // The log was trimmed while its beginning was looked up.
+                    End::Broken(format!("partition {partition} begins at {earliest}"))
+                } else if asked < earliest {
                     End::Failed(ReadError::Trimmed { partition, asked, earliest })
                 } else {
-                    // The log was trimmed while its beginning was looked up, or it has the position after all.
-                    End::Broken(format!("partition {partition} did not have the position {asked}"))
+                    // The broker said no, and has it now: what it has there is not what was there.
+                    End::Failed(ReadError::Truncated { partition, asked })
                 }
             }
             Err(error) => End::Broken(format!("partition {partition} does not have {asked}: {error}")),
         }
     }
+}
 
-    /// Whether there is something to read. Blocks.
-    fn is_behind(&self) -> bool {
-        let ends = self.log.ask(Side::Tail).blocking_recv();
-        matches!(ends, Ok(Ok(ends)) if !self.next.is_at_least(&ends))
+/// Looks whether every partition moves that has something to move for.
+struct Watch {
+    looked: Instant,
+    /// Where the reader and the topic were at the last look.
+    before: Option<(Frontier, Frontier)>,
+}
+
+impl Watch {
+    fn new() -> Self {
+        Self { looked: Instant::now(), before: None }
+    }
+
+    /// Whether it is time for a look, which counts as one.
+    fn is_due(&mut self) -> bool {
+        let is_due = STUCK_AFTER <= self.looked.elapsed();
+        if is_due {
+            self.looked = Instant::now();
+        }
+        is_due
+    }
+
+    /// A partition that had more at the last look and has not moved since.
+    fn stuck(&mut self, next: &Frontier, tail: Frontier) -> Option<Partition> {
+        let before = self.before.replace((next.clone(), tail));
+        let (next_then, tail_then) = before?;
+        let stuck = |&(partition, end): &(Partition, Offset)| {
+            let then = next_then.get(partition);
+            then < end && next.get(partition) == then
+        };
+        tail_then.iter().find(stuck).map(|(partition, _)| partition)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(offsets: [u64; 2]) -> Frontier {
+        (0..).map(Partition).zip(offsets.map(Offset)).collect()
+    }
+
+    #[test]
+    fn a_partition_that_does_not_move_is_seen_however_much_the_others_do() {
+        let mut watch = Watch::new();
+        assert_eq!(watch.stuck(&at([5, 5]), at([9, 9])), None, "there is nothing to compare with");
+        assert_eq!(watch.stuck(&at([9, 5]), at([20, 9])), Some(Partition(1)));
+        assert_eq!(watch.stuck(&at([12, 9]), at([20, 9])), None);
+        assert_eq!(watch.stuck(&at([20, 9]), at([20, 9])), None, "at its end it need not move");
     }
 }

@@ -21,11 +21,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_three_answers_to_a_failed_append_are_told_apart() {
-    let error = KafkaError::MessageProduction(RDKafkaErrorCode::MessageTimedOut);
-    let failed = |status| outcome(Partition(1), -1, None, Some((status, &error)));
-    assert!(matches!(failed(Status::NotStored), Err(AppendError::Refused(_))));
-    assert!(matches!(failed(Status::PossiblyStored), Err(AppendError::Unknown(_))));
-    assert!(matches!(failed(Status::Stored), Err(AppendError::Unknown(_))));
+    let failed = |code, status| {
+        let error = KafkaError::MessageProduction(code);
+        outcome(Partition(1), -1, None, Some((status, &error)))
+    };
+    let (no, perhaps) = (RDKafkaErrorCode::TopicAuthorizationFailed, RDKafkaErrorCode::NotLeaderForPartition);
+    assert!(matches!(failed(no, Status::NotStored), Err(AppendError::Refused(_))));
+    assert!(matches!(failed(no, Status::PossiblyStored), Err(AppendError::Unknown(_))));
+    assert!(matches!(failed(perhaps, Status::NotStored), Err(AppendError::Unknown(_))));
+    assert!(matches!(failed(no, Status::Stored), Err(AppendError::Unknown(_))));
 }
 
 #[test]
