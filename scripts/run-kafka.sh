@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 port=$1
 data=$2
 kafka=${KAFKA_PORT:-19092}
+scripts/deps.sh curl
 scripts/kafka-fetch.sh
 cargo build --profile ci --workspace --locked
 solera=${CARGO_TARGET_DIR:-target}/ci/solera

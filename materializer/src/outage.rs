@@ -11,10 +11,7 @@
 //! off, others acknowledge: what it serves may be behind by as long as `serve_for`, and by no more.
 
 use std::{
-    sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -29,8 +26,7 @@ pub struct Outage {
     serve_for: Duration,
     /// So that a read looks at one word while all is well.
     is_open: AtomicBool,
-    since: Mutex<Option<Instant>>,
-    changed: watch::Sender<Option<Instant>>,
+    since: watch::Sender<Option<Instant>>,
 }
 
 /// What a read is to do.
@@ -47,17 +43,12 @@ pub(crate) enum Way {
 impl Outage {
     /// The log answers. In an outage reads are served for so long; zero is not at all.
     pub fn new(serve_for: Duration) -> Self {
-        Self {
-            serve_for,
-            is_open: AtomicBool::new(false),
-            since: Mutex::new(None),
-            changed: watch::Sender::new(None),
-        }
+        Self { serve_for, is_open: AtomicBool::new(false), since: watch::Sender::new(None) }
     }
 
     /// Since when the log does not answer, if so.
     pub fn subscribe(&self) -> watch::Receiver<Option<Instant>> {
-        self.changed.subscribe()
+        self.since.subscribe()
     }
 
     /// How long an outage may last before nobody is served any more.
@@ -70,32 +61,28 @@ impl Outage {
         if !self.is_open.load(Ordering::Acquire) {
             return Way::Ask;
         }
-        way(*self.lock(), self.serve_for, Instant::now())
+        way(*self.since.borrow(), self.serve_for, Instant::now())
     }
 
-    /// A read waited for the log in vain. What it is to do now.
+    /// A read or a write waited for the log in vain. What a read is to do now.
     pub(crate) fn begin(&self) -> Way {
-        let now = Instant::now();
-        let mut since = self.lock();
-        if since.is_none() {
-            *since = Some(now);
+        let (now, mut judged) = (Instant::now(), Way::Refuse);
+        self.since.send_if_modified(|since| {
+            let begins = since.is_none();
+            since.get_or_insert(now);
             self.is_open.store(true, Ordering::Release);
-            self.changed.send_replace(*since);
-        }
-        way(*since, self.serve_for, now)
+            judged = way(*since, self.serve_for, now);
+            begins
+        });
+        judged
     }
 
     /// The log answers, and the view is where it ends.
     pub(crate) fn end(&self) {
-        let mut since = self.lock();
-        if since.take().is_some() {
+        self.since.send_if_modified(|since| {
             self.is_open.store(false, Ordering::Release);
-            self.changed.send_replace(None);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.since.lock().expect("no holder panics")
+            since.take().is_some()
+        });
     }
 }
 

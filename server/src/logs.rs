@@ -63,8 +63,7 @@ impl Logs {
     /// When the options of Kafka are not options.
     pub(crate) fn of(config: &Config) -> anyhow::Result<Self> {
         let LogConfig::Kafka(kafka) = &config.log else { return Ok(Self::Embedded) };
-        let cluster = Cluster::connect(options(config, kafka)).context("log.kafka")?;
-        Ok(Self::Kafka(cluster, kafka.clone()))
+        Ok(Self::Kafka(connect(config, kafka)?, kafka.clone()))
     }
 
     /// What can be said of the log before it is used, once.
@@ -159,8 +158,15 @@ pub(crate) fn topic(config: &Config, store: &StoreName) -> Topic {
     Topic { origin: config.dc.clone(), store: store.clone() }
 }
 
-/// How this node talks to the cluster.
-pub(crate) fn options(config: &Config, kafka: &KafkaConfig) -> KafkaOptions {
+/// The clients of the cluster. Connects to nobody yet.
+///
+/// # Errors
+/// When the options of Kafka are not options.
+pub(crate) fn connect(config: &Config, kafka: &KafkaConfig) -> anyhow::Result<Arc<Cluster>> {
+    Cluster::connect(options(config, kafka)).context("log.kafka")
+}
+
+fn options(config: &Config, kafka: &KafkaConfig) -> KafkaOptions {
     let buffer = config.memory_mb as usize * 1024 * 1024 / BUFFER_PART;
     let largest = config.stores.iter().map(|(_, store)| store.max_value_bytes).max().unwrap_or_default();
     KafkaOptions {

@@ -80,6 +80,12 @@ fn transactional(kafka: &Kafka, id: &str) -> BaseProducer {
     producer
 }
 
+fn send_one(producer: &BaseProducer, topic: &str) {
+    let record = BaseRecord::to(topic).partition(0).key("k").payload("v");
+    producer.send(record).map_err(|(error, _)| error).unwrap();
+    producer.flush(super::PATIENCE).unwrap();
+}
+
 /// MirrorMaker with exactly-once semantics leaves such markers, and a barrier must not wait for a record in their place.
 #[tokio::test]
 async fn the_marker_of_a_transaction_at_the_end_of_a_log_is_passed() {
@@ -92,9 +98,7 @@ async fn the_marker_of_a_transaction_at_the_end_of_a_log_is_passed() {
         let producer = transactional(kafka, &name);
         for commit in [true, false] {
             producer.begin_transaction().unwrap();
-            let record = BaseRecord::to(&name).partition(0).key("k").payload("v");
-            producer.send(record).map_err(|(error, _)| error).unwrap();
-            producer.flush(super::PATIENCE).unwrap();
+            send_one(&producer, &name);
             if commit {
                 producer.commit_transaction(super::PATIENCE).unwrap();
             } else {
@@ -148,9 +152,7 @@ async fn a_foreign_transaction_that_stays_open_does_not_hide_the_end() {
     let foreign = move || {
         let producer = transactional(kafka, &name);
         producer.begin_transaction().unwrap();
-        let record = BaseRecord::to(&name).partition(0).key("k").payload("v");
-        producer.send(record).map_err(|(error, _)| error).unwrap();
-        producer.flush(super::PATIENCE).unwrap();
+        send_one(&producer, &name);
         producer
     };
     let open = tokio::task::spawn_blocking(foreign).await.unwrap();

@@ -26,7 +26,7 @@ use rdkafka::{
 use schemas::{Offset, Partition, PartitionCount};
 use tokio::sync::oneshot;
 
-use super::Asker;
+use super::{Asker, number};
 use crate::{Frontier, ReadError};
 
 /// How long one question may take. Those who asked give up by their own clocks; this is how soon the next one is tried.
@@ -119,8 +119,8 @@ fn ask(
 ) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::new();
     for (topic, partitions) in wanted {
-        for Partition(partition) in partitions.all() {
-            list.add_partition_offset(topic, i32::try_from(partition).unwrap_or(i32::MAX), of)?;
+        for partition in partitions.all() {
+            list.add_partition_offset(topic, number(partition), of)?;
         }
     }
     client.offsets_for_times(list, ANSWERED_WITHIN)

@@ -24,7 +24,7 @@ use rdkafka::{
     ClientContext,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::KafkaError,
 };
 use schemas::{Partition, PartitionCount, Record, Topic};
 use tokio::sync::oneshot;
@@ -126,17 +126,8 @@ impl Cluster {
     ) -> Result<Arc<KafkaLog>, OpenError> {
         let name = topic.to_string();
         let unavailable = |reason: String| OpenError::Unavailable { topic: name.clone(), reason };
-        let found = self.asker.fetch_metadata(Some(&name), patience);
-        let found = found.map_err(|error| unavailable(error.to_string()))?;
-        let Some(of_topic) = found.topics().iter().find(|of| of.name() == name) else {
-            return Err(OpenError::Missing(name));
-        };
-        match of_topic.error().map(RDKafkaErrorCode::from) {
-            None => {}
-            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => return Err(OpenError::Missing(name)),
-            Some(error) => return Err(unavailable(error.to_string())),
-        }
-        let count = of_topic.partitions().len();
+        let shape = self.shape(&name, patience).map_err(|error| unavailable(error.to_string()))?;
+        let Some((count, _)) = shape else { return Err(OpenError::Missing(name)) };
         if u32::try_from(count) != Ok(partitions.get()) {
             return Err(OpenError::Partitions { topic: name, found: count, asked: partitions.get() });
         }
@@ -226,6 +217,11 @@ impl fmt::Debug for KafkaLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "KafkaLog({})", self.topic)
     }
+}
+
+/// A partition, as librdkafka numbers it. There are never as many as would not fit.
+fn number(Partition(partition): Partition) -> i32 {
+    i32::try_from(partition).unwrap_or(i32::MAX)
 }
 
 fn stopped() -> ReadError {

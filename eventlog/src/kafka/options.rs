@@ -68,17 +68,20 @@ impl KafkaOptions {
         self.options.keys().map(String::as_str).find(|name| RESERVED.contains(name))
     }
 
+    /// Sets what is only a default: a site that has another wish gets it.
+    fn or(&self, config: &mut ClientConfig, name: &str, value: impl Into<String>) {
+        if !self.options.contains_key(name) {
+            config.set(name, value);
+        }
+    }
+
     /// What every client is told.
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         for (name, value) in &self.options {
             config.set(name, value);
         }
-        let mut or = |name: &str, value: &str| {
-            if !self.options.contains_key(name) {
-                config.set(name, value);
-            }
-        };
+        let mut or = |name, value: &str| self.or(&mut config, name, value);
         or("client.id", "solera");
         or("socket.keepalive.enable", "true");
         // A broker whose machine is gone says nothing: not for a minute.
@@ -98,11 +101,7 @@ impl KafkaOptions {
     /// The one that appends.
     pub(super) fn producer(&self) -> ClientConfig {
         let mut config = self.client();
-        let mut or = |name: &str, value: &str| {
-            if !self.options.contains_key(name) {
-                config.set(name, value);
-            }
-        };
+        let mut or = |name, value: &str| self.or(&mut config, name, value);
         // A batch is what gathers while the one before is on its way.
         or("linger.ms", "0");
         or("queue.buffering.backpressure.threshold", "1");
@@ -119,11 +118,7 @@ impl KafkaOptions {
     /// One that reads from positions that it is given, and never skips.
     pub(super) fn consumer(&self) -> ClientConfig {
         let mut config = self.client();
-        let mut or = |name: &str, value: String| {
-            if !self.options.contains_key(name) {
-                config.set(name, value);
-            }
-        };
+        let mut or = |name, value: String| self.or(&mut config, name, value);
         or("fetch.min.bytes", "1".to_owned());
         or("fetch.wait.max.ms", FETCH_WAIT_MS.to_owned());
         or("fetch.queue.backoff.ms", "1".to_owned());

@@ -18,7 +18,10 @@ use rdkafka::{
 };
 use schemas::{Offset, Partition, Position, Record, Timestamp};
 
-use super::ffi::{self, Status};
+use super::{
+    ffi::{self, Status},
+    number,
+};
 use crate::{AppendError, Appended, CommitResolver, EnqueueError};
 
 /// How long what a broken producer still has on its way may take. Longer than it tries by itself.
@@ -96,7 +99,7 @@ impl Producer {
 fn send(
     live: &Live,
     topic: &str,
-    Partition(partition): Partition,
+    partition: Partition,
     record: &Record,
     waiting: Waiting,
 ) -> Result<(), (KafkaError, Box<CommitResolver>)> {
@@ -106,7 +109,7 @@ fn send(
         list = list.insert(Header { key: name, value: Some(value) });
     }
     let mut message = BaseRecord::<[u8], [u8], Waiting>::with_opaque_to(topic, waiting)
-        .partition(i32::try_from(partition).unwrap_or(i32::MAX))
+        .partition(number(partition))
         .key(&key[..])
         .headers(list);
     if let Some(value) = value {

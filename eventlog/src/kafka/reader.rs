@@ -25,6 +25,7 @@ use super::{
     Asker, KafkaLog,
     ends::End as Side,
     ffi::{Fetched, Taken},
+    number,
 };
 use crate::{Batch, Frontier, ReadError};
 
@@ -118,7 +119,7 @@ impl Reader {
                 Offset::ZERO => KafkaOffset::Beginning,
                 Offset(offset) => KafkaOffset::Offset(i64::try_from(offset).unwrap_or(i64::MAX)),
             };
-            list.add_partition_offset(&self.log.name, i32::try_from(partition.0).unwrap_or(i32::MAX), from)?;
+            list.add_partition_offset(&self.log.name, number(partition), from)?;
         }
         consumer.assign(&list)?;
         Ok(consumer)
@@ -183,8 +184,7 @@ impl Reader {
     fn out_of_range(&self, partition: Partition) -> End {
         let asked = self.next.get(partition);
         let client = &self.log.cluster.asker;
-        let number = i32::try_from(partition.0).unwrap_or(i32::MAX);
-        match client.fetch_watermarks(&self.log.name, number, ANSWERED_WITHIN) {
+        match client.fetch_watermarks(&self.log.name, number(partition), ANSWERED_WITHIN) {
             Ok((low, high)) => {
                 let offset = |number: i64| Offset(u64::try_from(number).unwrap_or_default());
                 let (earliest, tail) = (offset(low), offset(high));

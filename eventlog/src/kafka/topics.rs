@@ -236,7 +236,7 @@ impl Cluster {
             topic: name.clone(),
             reason: reason.to_string(),
         };
-        let Some((partitions, replication)) = self.shape(&name)? else { return Ok(None) };
+        let Some((partitions, replication)) = self.shape(&name, PATIENCE)? else { return Ok(None) };
         let resource = ResourceSpecifier::Topic(&name);
         let described = self.admin()?.describe_configs([&resource], &options()).await?;
         let mut found = Found { partitions, replication, ..Found::default() };
@@ -305,13 +305,13 @@ impl Cluster {
         Ok(())
     }
 
-    /// Partitions, and copies of the one that has the fewest.
-    fn shape(&self, name: &str) -> Result<Option<(usize, usize)>, TopicsError> {
-        let found = self.asker.fetch_metadata(Some(name), PATIENCE)?;
+    /// Partitions, and copies of the one that has the fewest; `None` when there is no such topic. Blocks up to `patience`.
+    pub(super) fn shape(&self, name: &str, patience: Duration) -> Result<Option<(usize, usize)>, KafkaError> {
+        let found = self.asker.fetch_metadata(Some(name), patience)?;
         let Some(topic) = found.topics().iter().find(|topic| topic.name() == name) else { return Ok(None) };
         match topic.error().map(RDKafkaErrorCode::from) {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(None),
-            Some(error) => Err(KafkaError::MetadataFetch(error).into()),
+            Some(error) => Err(KafkaError::MetadataFetch(error)),
             None => {
                 let partitions = topic.partitions();
                 let copies = partitions.iter().map(|partition| partition.replicas().len()).min();

@@ -2,7 +2,7 @@
 //!
 //! Works on the cluster directly: no node need run.
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{fs, path::PathBuf};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -13,7 +13,7 @@ use eventlog::kafka::{
 
 use super::{Failure, say, serve};
 use crate::{
-    config::{self, Config, KafkaConfig, LogConfig},
+    config::{self, LogConfig},
     logs,
 };
 
@@ -52,17 +52,13 @@ pub(super) fn run(command: &TopicsCommand) -> anyhow::Result<()> {
         return plans.iter().try_for_each(show);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let cluster = connect(&config, kafka)?;
+    let cluster = logs::connect(&config, kafka)?;
     runtime.block_on(async {
         match command {
             TopicsCommand::Apply(_) => apply(&cluster, &plans).await,
             _ => check(&cluster, &plans).await,
         }
     })
-}
-
-fn connect(config: &Config, kafka: &KafkaConfig) -> anyhow::Result<Arc<Cluster>> {
-    Cluster::connect(logs::options(config, kafka)).context("log.kafka")
 }
 
 fn show(plan: &TopicPlan) -> anyhow::Result<()> {

@@ -4,7 +4,8 @@
 //!   scratch ── fold to the tails ──▶ wait until the served view is there ──▶ freeze that
 //!           ── fold to exactly where the frozen one is ──▶ hash both, compare
 //! ```
-//! The log drops nothing meanwhile: a record that only the frozen moment needs must still be there.
+//! An embedded log drops nothing meanwhile: a record that only the frozen moment needs must still be there. A cluster
+//! leaves alone what is younger than its compaction lag, which is longer than this takes.
 
 use std::{collections::BTreeMap, ops::ControlFlow, time::Duration};
 
