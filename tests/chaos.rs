@@ -11,7 +11,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::{Duration, Instant},
@@ -105,6 +105,8 @@ pub(crate) struct Writer {
     n: u64,
     /// Any of them may answer.
     addresses: Vec<SocketAddr>,
+    /// Whether a node that is not ready is left alone, as a load balancer leaves it alone.
+    is_balanced: bool,
     /// To the node that answers at the moment, if there are several.
     connection: Option<Connection>,
     chance: StdRng,
@@ -114,12 +116,18 @@ pub(crate) struct Writer {
     /// take effect.
     pending: Vec<bool>,
     next_value: u64,
+    /// Shared by writers: what is acknowledged is counted here, too, while they work.
+    counter: Arc<AtomicUsize>,
     /// Writes and deletes that were answered with success.
     pub(crate) acknowledged: usize,
     /// The versions that writes were acknowledged with.
     pub(crate) versions: BTreeSet<String>,
     /// Writes and deletes that were refused: what they asked for must never be seen.
     pub(crate) refused: usize,
+    /// Requests that were sent and got no answer.
+    pub(crate) unanswered: usize,
+    /// The statuses of answers that say "not now".
+    pub(crate) failures: Vec<u16>,
     /// Reads that were answered with what the session held, or that it is not there.
     pub(crate) read: usize,
 }
@@ -136,16 +144,30 @@ impl Writer {
         Self {
             n,
             addresses,
+            is_balanced: false,
             connection: None,
             chance,
             possible,
             pending: vec![false; KEYS],
             next_value: 1,
+            counter: Arc::default(),
             acknowledged: 0,
             versions: BTreeSet::new(),
             refused: 0,
+            unanswered: 0,
+            failures: Vec::new(),
             read: 0,
         }
+    }
+
+    /// Asks no node that says that it is not ready.
+    pub(crate) fn balanced(self) -> Self {
+        Self { is_balanced: true, ..self }
+    }
+
+    /// Counts what is acknowledged with others.
+    pub(crate) fn counted_by(self, counter: Arc<AtomicUsize>) -> Self {
+        Self { counter, ..self }
     }
 
     pub(crate) fn run(mut self, stop: &AtomicBool) -> Self {
@@ -171,6 +193,7 @@ impl Writer {
                 self.possible[key] = BTreeSet::from([value]);
                 self.pending[key] = false;
                 self.acknowledged += 1;
+                self.counter.fetch_add(1, Ordering::Relaxed);
                 self.versions.extend(answer.header("etag").map(|etag| etag.trim_matches('"').to_owned()));
             }
             Some(answer) if answer.status == 503 && answer.json()["outcome"] == "refused" => {
@@ -214,11 +237,27 @@ impl Writer {
         if self.connection.is_none() {
             let any = self.chance.random_range(0..self.addresses.len());
             self.connection = Connection::open(self.addresses[any]).ok();
+            if self.is_balanced {
+                let probe = message("GET", "/readyz", &[], b"");
+                let ready = |connection: &mut Connection| {
+                    connection.exchange(&probe).is_ok_and(|answer| answer.status == 200)
+                };
+                self.connection = self.connection.take().and_then(|mut to| ready(&mut to).then_some(to));
+            }
         }
         let target = format!("/sessions/v1/writer-{}-{key}", self.n);
         let answer = self.connection.as_mut()?.exchange(message(method, &target, &[], body)).ok();
-        if answer.is_none() {
-            self.connection = None;
+        match &answer {
+            None => {
+                self.connection = None;
+                self.unanswered += 1;
+            }
+            Some(answer) => {
+                self.failures.extend(Some(answer.status).filter(|status| 500 <= *status));
+                if answer.header("connection") == Some("close") {
+                    self.connection = None;
+                }
+            }
         }
         answer
     }

@@ -3,9 +3,13 @@
 //! `SOLERA_KAFKA=none` leaves these tests out. Without Java and the jars they fail otherwise.
 
 mod chaos;
+mod compaction;
 mod conformance;
 mod holes;
+mod load;
 mod nodes;
+mod rolling;
+mod three;
 
 use std::{sync::Arc, time::Duration};
 

@@ -36,7 +36,7 @@ pub enum Kind {
     PayloadTooLarge,
     /// A bug, or a secret is missing.
     ServerError(Outcome),
-    /// The node is starting, which may take making a view anew, or stopping.
+    /// The node is starting, or its view is made anew.
     NotReady,
     /// More is waiting than memory allows.
     Overloaded,
@@ -126,7 +126,7 @@ impl Kind {
             Self::ServerError(_) => {
                 ("server_error", "Internal server error", "The server encountered an error with your request")
             }
-            Self::NotReady => ("not_ready", "Not ready", "This node cannot answer yet, or is stopping"),
+            Self::NotReady => ("not_ready", "Not ready", "This node cannot answer yet"),
             Self::Overloaded => {
                 ("overloaded", "Overloaded", "Too much is waiting to be written; nothing was stored")
             }

@@ -15,6 +15,8 @@ pub struct Readiness {
     checks: Mutex<BTreeMap<String, Check>>,
     /// Kept current with `checks`, so that a request looks at one word.
     ready: AtomicBool,
+    /// Why no more requests should come; those that do are served.
+    draining: Mutex<Option<Arc<str>>>,
     was_ready: AtomicBool,
 }
 
@@ -50,8 +52,18 @@ impl Readiness {
         self.set(name, Check::Ok);
     }
 
-    /// Whether everything is in order.
+    /// Probes are told to send nobody here any more, from now on, and why. Whoever comes all the same is served.
+    pub fn drain(&self, reason: &str) {
+        *self.draining.lock().expect("no holder panics") = Some(reason.into());
+    }
+
+    /// Whether everything is in order, and clients are welcome.
     pub fn is_ready(&self) -> bool {
+        self.serves() && self.draining().is_none()
+    }
+
+    /// Whether everything is in order.
+    pub fn serves(&self) -> bool {
         self.ready.load(Ordering::Acquire)
     }
 
@@ -67,7 +79,8 @@ impl Readiness {
             Check::Waiting(state) => format!("[-]{name} not ready: {state}\n"),
             Check::Failed(reason) => format!("[-]{name} failed: {reason}\n"),
         };
-        self.lock().iter().map(line).collect()
+        let draining = self.draining().map(|reason| format!("[-]node failed: {reason}\n"));
+        self.lock().iter().map(line).chain(draining).collect()
     }
 
     /// The first check that is not in order.
@@ -76,7 +89,12 @@ impl Readiness {
             Check::Ok => None,
             Check::Waiting(why) | Check::Failed(why) => Some(format!("{name}: {why}")),
         };
-        self.lock().iter().find_map(problem)
+        let draining = || self.draining().map(|reason| format!("node: {reason}"));
+        self.lock().iter().find_map(problem).or_else(draining)
+    }
+
+    fn draining(&self) -> Option<Arc<str>> {
+        self.draining.lock().expect("no holder panics").clone()
     }
 
     fn set(&self, name: &str, check: Check) {
@@ -125,6 +143,16 @@ mod tests {
         assert!(!readiness.is_ready());
         assert!(readiness.was_ready());
         assert_eq!(readiness.report(), "[-]log failed: a write failed\n[+]view ok\n");
+    }
+
+    #[test]
+    fn a_node_that_drains_serves_and_is_not_ready() {
+        let readiness = Arc::new(Readiness::default());
+        readiness.latch("log", "opening").release();
+        readiness.drain("stopping");
+        assert!(readiness.serves() && !readiness.is_ready());
+        assert_eq!(readiness.report(), "[+]log ok\n[-]node failed: stopping\n");
+        assert_eq!(readiness.first_problem().as_deref(), Some("node: stopping"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::{Commit, Frontier};
 ///
 /// - a resolved [`Commit`] is durable: no crash of this process or of one broker undoes it;
 /// - records of one partition are read in the order in which they were enqueued, at rising offsets, with holes;
-/// - [`tail`](Self::tail) covers every commit that had resolved when it was called;
+/// - [`tail`](Self::tail) and [`tail_of`](Self::tail_of) cover every commit that had resolved when they were called;
 /// - a reader gets to every tail, however the offsets before it were lost.
 pub trait EventLog: fmt::Debug + Send + Sync + 'static {
     /// Which log this is.
@@ -42,7 +42,17 @@ pub trait EventLog: fmt::Debug + Send + Sync + 'static {
     }
 
     /// For each partition, the first offset after everything that is durable.
+    ///
+    /// # Errors
+    /// When it is not known of each.
     fn tail(&self) -> BoxFuture<'_, Result<Frontier, ReadError>>;
+
+    /// The same for one partition, which a log may know when it does not know it of all: one without a leader does not hold
+    /// up the others. Many may ask at once; it is the log's to share an answer, and never one to a question that was sent
+    /// before this was called.
+    fn tail_of(&self, partition: Partition) -> BoxFuture<'_, Result<Offset, ReadError>> {
+        Box::pin(async move { Ok(self.tail().await?.get(partition)) })
+    }
 }
 
 impl ReadError {
@@ -81,7 +91,7 @@ pub struct Batch {
 pub struct Entry {
     /// Where it stands in its partition.
     pub offset: Offset,
-    /// When the log took it, by the log's clock.
+    /// When the log took it, by the log's clock; [`Timestamp::EPOCH`] where the log does not say.
     pub append_time: Timestamp,
     /// What was stored.
     pub record: Record,

@@ -1,49 +1,25 @@
 //! Makes a read as fresh as the log.
 
-use std::{
-    fmt,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use eventlog::{EventLog, Frontier, ReadError};
-use futures::{
-    FutureExt,
-    future::{BoxFuture, Shared, try_join_all},
-};
-use schemas::{Offset, Partition, Topic};
+use futures::future::try_join_all;
+use schemas::{Offset, Partition};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{Fence, FenceError};
 
 /// Waits until the view has applied everything that was durable when it was asked, in the logs of all data centres.
 ///
-/// Callers that wait together share one query for the tails, and a query serves only those who came before it was sent:
-///
-/// ```text
-///   caller 1 ─▶ query A sent ........ answered ─▶ waits for the view
-///   caller 2 ──────▶ joins B, not A            ─▶ B is sent when A has been answered
-///   caller 3 ─────────▶ joins B
-/// ```
+/// Asks each log where it ends, for every caller anew: an answer from before is no answer. That many callers share one
+/// question to a broker is the log's doing.
 pub struct Barrier {
     logs: Arc<[Arc<dyn EventLog>]>,
     fence: Arc<Fence>,
-    latest: Mutex<Option<Query>>,
 }
 
-/// How soon a log that could not say where it ends is asked again.
+/// How soon a log that could not say where it ends is asked again: a leader may just be moving.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(20);
-
-/// The tails of all logs, asked for once on behalf of many.
-#[derive(Clone)]
-struct Query {
-    was_sent: Arc<AtomicBool>,
-    answer: Shared<BoxFuture<'static, Answer>>,
-}
-
-type Answer = Result<Arc<[(Topic, Frontier)]>, ReadError>;
 
 /// Nobody knows whether the view is as fresh as the log.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -62,7 +38,7 @@ pub enum BarrierError {
 impl Barrier {
     /// A barrier over the logs that `fence` is published for.
     pub fn new(logs: impl Into<Arc<[Arc<dyn EventLog>]>>, fence: Arc<Fence>) -> Self {
-        Self { logs: logs.into(), fence, latest: Mutex::new(None) }
+        Self { logs: logs.into(), fence }
     }
 
     /// Resolves once the view holds everything of `partition` that was durable when this was called.
@@ -70,73 +46,31 @@ impl Barrier {
     /// # Errors
     /// When that takes longer than `patience`, or the logs do not answer.
     pub async fn pass(&self, partition: Partition, patience: Duration) -> Result<(), BarrierError> {
-        let deadline = tokio::time::Instant::now() + patience;
-        let tails = self.tails(deadline).await?;
-        for (topic, tail) in &*tails {
-            let up_to = tail.get(partition);
-            if Offset::ZERO < up_to {
-                let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-                self.fence.wait_for_all(topic, &Frontier::from_iter([(partition, up_to)]), left).await?;
+        let deadline = Instant::now() + patience;
+        let tails = self.tails(partition, deadline).await?;
+        for (log, tail) in self.logs.iter().zip(tails) {
+            if Offset::ZERO < tail {
+                let left = deadline.saturating_duration_since(Instant::now());
+                let up_to = Frontier::from_iter([(partition, tail)]);
+                self.fence.wait_for_all(log.topic(), &up_to, left).await?;
             }
         }
         Ok(())
     }
 
-    /// The same for all partitions.
-    ///
-    /// # Errors
-    /// As [`pass`](Self::pass).
-    pub async fn pass_all(&self, patience: Duration) -> Result<(), BarrierError> {
-        let deadline = tokio::time::Instant::now() + patience;
-        let tails = self.tails(deadline).await?;
-        for (topic, tail) in &*tails {
-            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
-            self.fence.wait_for_all(topic, tail, left).await?;
-        }
-        Ok(())
-    }
-
-    /// Where the logs end. A log that cannot say is asked again until the deadline: a leader may just be moving.
-    async fn tails(&self, deadline: tokio::time::Instant) -> Result<Arc<[(Topic, Frontier)]>, BarrierError> {
+    /// Where the partition ends in each log. All are asked at once: logs of one cluster share a question.
+    async fn tails(&self, partition: Partition, deadline: Instant) -> Result<Vec<Offset>, BarrierError> {
         loop {
-            let answer = tokio::time::timeout_at(deadline, self.join()).await;
-            let error = match answer.map_err(|_| BarrierError::Late)? {
+            let asked = try_join_all(self.logs.iter().map(|log| log.tail_of(partition)));
+            let error = match timeout_at(deadline, asked).await.map_err(|_| BarrierError::Late)? {
                 Ok(tails) => return Ok(tails),
                 Err(error) => error,
             };
-            if deadline <= tokio::time::Instant::now() + ASK_AGAIN_AFTER {
+            if deadline <= Instant::now() + ASK_AGAIN_AFTER {
                 return Err(error.into());
             }
-            tokio::time::sleep(ASK_AGAIN_AFTER).await;
+            sleep(ASK_AGAIN_AFTER).await;
         }
-    }
-
-    /// The query that will be sent next.
-    fn join(&self) -> Shared<BoxFuture<'static, Answer>> {
-        let mut latest = self.latest.lock().expect("no holder panics");
-        if let Some(query) = latest.as_ref().filter(|query| !query.was_sent.load(Ordering::Acquire)) {
-            return query.answer.clone();
-        }
-        let query = Query::after(latest.take(), Arc::clone(&self.logs));
-        latest.insert(query).answer.clone()
-    }
-}
-
-impl Query {
-    /// A query that is sent when `previous` has been answered. Whoever waits for it drives both.
-    fn after(previous: Option<Self>, logs: Arc<[Arc<dyn EventLog>]>) -> Self {
-        let was_sent = Arc::new(AtomicBool::new(false));
-        let sent = Arc::clone(&was_sent);
-        let answer = async move {
-            if let Some(previous) = previous {
-                let _its_own_callers_see = previous.answer.await;
-            }
-            sent.store(true, Ordering::Release);
-            // All at once: logs of one cluster share a question.
-            let tails = logs.iter().map(|log| async { Ok((log.topic().clone(), log.tail().await?)) });
-            Ok(try_join_all(tails).await?.into())
-        };
-        Self { was_sent, answer: answer.boxed().shared() }
     }
 }
 

@@ -50,7 +50,7 @@ pub use hashes::{BUCKETS, Essence, Hashes};
 pub use hot::{CellCache, HotCells};
 pub use hot_metrics::CellCacheMetrics;
 pub use metrics::Metrics;
-pub use outage::{Outage, PROBE_EVERY};
+pub use outage::{Outage, PROBE_EVERY, Silent};
 pub use reads::{Freshness, NotKnown, Reads};
 pub use replay::{Frontiers, Replay};
 pub use serving::{Served, Serving};

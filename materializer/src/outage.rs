@@ -7,27 +7,34 @@
 //!        └───────────────────────── a probe got through, and the view is there ◀──────────────┘
 //! ```
 //! While it lasts nobody waits: reads are served or refused at once, and a probe every [`PROBE_EVERY`] looks for the log.
+//! Each partition has its own outage: one without a leader leaves the sessions of the others alone.
+//!
 //! Where the whole log is down nothing is acknowledged, so nothing that is served is stale. Where only this node is cut
 //! off, others acknowledge: what it serves may be behind by as long as `serve_for`, and by no more.
 
 use std::{
+    collections::BTreeMap,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
+use schemas::Partition;
 use tokio::{sync::watch, time::Instant};
 
 /// How often the log is looked for.
 pub const PROBE_EVERY: Duration = Duration::from_millis(100);
 
-/// Whether the log answers, and since when it does not.
+/// Which partitions do not answer, and since when.
 #[derive(Debug)]
 pub struct Outage {
     serve_for: Duration,
     /// So that a read looks at one word while all is well.
     is_open: AtomicBool,
-    since: watch::Sender<Option<Instant>>,
+    since: watch::Sender<Silent>,
 }
+
+/// Partitions that do not answer, with the moment when the first read had waited in vain.
+pub type Silent = BTreeMap<Partition, Instant>;
 
 /// What a read is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,11 +50,11 @@ pub(crate) enum Way {
 impl Outage {
     /// The log answers. In an outage reads are served for so long; zero is not at all.
     pub fn new(serve_for: Duration) -> Self {
-        Self { serve_for, is_open: AtomicBool::new(false), since: watch::Sender::new(None) }
+        Self { serve_for, is_open: AtomicBool::new(false), since: watch::Sender::default() }
     }
 
-    /// Since when the log does not answer, if so.
-    pub fn subscribe(&self) -> watch::Receiver<Option<Instant>> {
+    /// What does not answer, and since when.
+    pub fn subscribe(&self) -> watch::Receiver<Silent> {
         self.since.subscribe()
     }
 
@@ -56,40 +63,41 @@ impl Outage {
         self.serve_for
     }
 
-    /// What a read that comes now is to do.
-    pub(crate) fn way(&self) -> Way {
+    /// What a read of this partition that comes now is to do.
+    pub(crate) fn way(&self, partition: Partition) -> Way {
         if !self.is_open.load(Ordering::Acquire) {
             return Way::Ask;
         }
-        way(*self.since.borrow(), self.serve_for, Instant::now())
+        way(self.since.borrow().get(&partition), self.serve_for, Instant::now())
     }
 
-    /// A read or a write waited for the log in vain. What a read is to do now.
-    pub(crate) fn begin(&self) -> Way {
+    /// Somebody waited for this partition in vain. What a read is to do now.
+    pub(crate) fn begin(&self, partition: Partition) -> Way {
         let (now, mut judged) = (Instant::now(), Way::Refuse);
         self.since.send_if_modified(|since| {
-            let begins = since.is_none();
-            since.get_or_insert(now);
+            let begins = !since.contains_key(&partition);
+            let began = *since.entry(partition).or_insert(now);
             self.is_open.store(true, Ordering::Release);
-            judged = way(*since, self.serve_for, now);
+            judged = way(Some(&began), self.serve_for, now);
             begins
         });
         judged
     }
 
-    /// The log answers, and the view is where it ends.
-    pub(crate) fn end(&self) {
+    /// The partition answers, and the view is where it ends.
+    pub(crate) fn end(&self, partition: Partition) {
         self.since.send_if_modified(|since| {
-            self.is_open.store(false, Ordering::Release);
-            since.take().is_some()
+            let ends = since.remove(&partition).is_some();
+            self.is_open.store(!since.is_empty(), Ordering::Release);
+            ends
         });
     }
 }
 
-fn way(since: Option<Instant>, serve_for: Duration, now: Instant) -> Way {
+fn way(since: Option<&Instant>, serve_for: Duration, now: Instant) -> Way {
     match since {
         None => Way::Ask,
-        Some(since) if now.saturating_duration_since(since) < serve_for => Way::Serve,
+        Some(since) if now.saturating_duration_since(*since) < serve_for => Way::Serve,
         Some(_) => Way::Refuse,
     }
 }
@@ -101,24 +109,39 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
+    const HERE: Partition = Partition(0);
+    const THERE: Partition = Partition(1);
 
     #[tokio::test(start_paused = true)]
     async fn reads_are_served_for_so_long_and_no_longer() {
         let outage = Outage::new(MINUTE);
-        assert_eq!(outage.way(), Way::Ask);
-        assert_eq!(outage.begin(), Way::Serve);
+        assert_eq!(outage.way(HERE), Way::Ask);
+        assert_eq!(outage.begin(HERE), Way::Serve);
         advance(MINUTE - Duration::from_millis(1)).await;
-        assert_eq!(outage.way(), Way::Serve);
+        assert_eq!(outage.way(HERE), Way::Serve);
         advance(Duration::from_millis(1)).await;
-        assert_eq!(outage.way(), Way::Refuse);
-        assert_eq!(outage.begin(), Way::Refuse, "another read in vain does not begin it anew");
-        outage.end();
-        assert_eq!(outage.way(), Way::Ask);
-        assert_eq!(outage.begin(), Way::Serve, "the next outage has its own time");
+        assert_eq!(outage.way(HERE), Way::Refuse);
+        assert_eq!(outage.begin(HERE), Way::Refuse, "another read in vain does not begin it anew");
+        outage.end(HERE);
+        assert_eq!(outage.way(HERE), Way::Ask);
+        assert_eq!(outage.begin(HERE), Way::Serve, "the next outage has its own time");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_partition_has_its_own() {
+        let outage = Outage::new(MINUTE);
+        outage.begin(HERE);
+        assert_eq!((outage.way(HERE), outage.way(THERE)), (Way::Serve, Way::Ask));
+        advance(MINUTE / 2).await;
+        outage.begin(THERE);
+        advance(MINUTE / 2).await;
+        assert_eq!((outage.way(HERE), outage.way(THERE)), (Way::Refuse, Way::Serve));
+        outage.end(HERE);
+        assert_eq!((outage.way(HERE), outage.way(THERE)), (Way::Ask, Way::Serve));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_site_may_refuse_at_once() {
-        assert_eq!(Outage::new(Duration::ZERO).begin(), Way::Refuse);
+        assert_eq!(Outage::new(Duration::ZERO).begin(HERE), Way::Refuse);
     }
 }

@@ -3,6 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use eventlog::LogClock;
+use futures::future::join_all;
 use prometheus::IntCounter;
 use schemas::{KeyId, PartitionCount, Position, Topic, Version};
 
@@ -95,11 +96,17 @@ impl Reads {
         };
         let mut outages = outage.subscribe();
         // The sender is part of `self`.
-        while outages.wait_for(Option::is_some).await.is_ok() {
-            match barrier.pass_all(PROBE_PATIENCE).await {
-                Ok(()) => outage.end(),
-                Err(_) => tokio::time::sleep(PROBE_EVERY).await,
+        while outages.wait_for(|silent| !silent.is_empty()).await.is_ok() {
+            // All of them: where one does not answer, others may not, and nobody has asked for them yet.
+            let probe = |partition| async move { (partition, barrier.pass(partition, PROBE_PATIENCE).await) };
+            for (partition, probed) in join_all(self.partitions.all().map(probe)).await {
+                match probed {
+                    Ok(()) => outage.end(partition),
+                    Err(BarrierError::View(_)) => {}
+                    Err(BarrierError::Log(_) | BarrierError::Late) => drop(outage.begin(partition)),
+                }
             }
+            tokio::time::sleep(PROBE_EVERY).await;
         }
     }
 
@@ -119,13 +126,14 @@ impl Reads {
     /// Waits until the view is as fresh as the store promises, unless the log does not answer.
     async fn ask(&self, key: KeyId, patience: Duration) -> Result<Asked, NotKnown> {
         let Freshness::Dc { barrier, outage, .. } = &self.freshness else { return Ok(Asked::Fresh) };
-        match outage.way() {
-            Way::Ask => match barrier.pass(key.partition(self.partitions), patience).await {
+        let partition = key.partition(self.partitions);
+        match outage.way(partition) {
+            Way::Ask => match barrier.pass(partition, patience).await {
                 Ok(()) => Ok(Asked::Fresh),
                 // The log says where it ends, and the view is known to be behind.
                 Err(error @ BarrierError::View(_)) => Err(error.into()),
                 Err(error @ (BarrierError::Log(_) | BarrierError::Late)) => {
-                    Ok(Asked::InVain(outage.begin(), error.into()))
+                    Ok(Asked::InVain(outage.begin(partition), error.into()))
                 }
             },
             way => Ok(Asked::InVain(way, NotKnown::Outage)),

@@ -12,11 +12,15 @@ use eventlog::{
     },
 };
 use rand::Rng;
-use schemas::{StoreName, Topic, caps::RETENTION_SLACK};
+use schemas::{
+    StoreName, Topic,
+    caps::{RETENTION_SLACK, UNLIMITED_TOMBSTONE_RETENTION},
+};
 use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 use writer::Retention;
 
 use crate::{
+    clock_watch::StampedBy,
     config::{Config, KafkaConfig, LogConfig, StoreConfig},
     data_dir,
     disk::DiskWatch,
@@ -52,8 +56,8 @@ pub(crate) enum Logs {
 pub(crate) enum OwnLog {
     /// On this machine's disk.
     Embedded(Arc<EmbeddedLog>),
-    /// A topic.
-    Kafka(Arc<KafkaLog>),
+    /// A topic, and what it is to be like.
+    Kafka(Arc<KafkaLog>, TopicPlan),
 }
 
 impl Logs {
@@ -97,7 +101,7 @@ impl Logs {
             Self::Kafka(cluster, kafka) => {
                 let plan = plan(config, kafka, name, store);
                 let (log, ttl_max) = wait_for_topic(cluster, &plan, waiting).await?;
-                Ok((OwnLog::Kafka(log), retention(ttl_max)))
+                Ok((OwnLog::Kafka(log, plan), retention(ttl_max)))
             }
         }
     }
@@ -108,7 +112,7 @@ impl OwnLog {
     pub(crate) fn log(&self) -> Arc<dyn EventLog> {
         match self {
             Self::Embedded(log) => Arc::clone(log) as Arc<dyn EventLog>,
-            Self::Kafka(log) => Arc::clone(log) as Arc<dyn EventLog>,
+            Self::Kafka(log, _) => Arc::clone(log) as Arc<dyn EventLog>,
         }
     }
 
@@ -116,7 +120,7 @@ impl OwnLog {
     pub(crate) fn failure(&self) -> Option<watch::Receiver<Option<Arc<str>>>> {
         match self {
             Self::Embedded(log) => Some(log.failure()),
-            Self::Kafka(_) => None,
+            Self::Kafka(..) => None,
         }
     }
 
@@ -124,7 +128,26 @@ impl OwnLog {
     pub(crate) fn keep_all(&self) -> Option<KeepAll> {
         match self {
             Self::Embedded(log) => Some(log.keep_all()),
-            Self::Kafka(_) => None,
+            Self::Kafka(..) => None,
+        }
+    }
+
+    /// Whose clock says when the log took a record.
+    pub(crate) const fn stamped_by(&self) -> StampedBy {
+        match self {
+            Self::Embedded(_) => StampedBy::ThisMachine,
+            Self::Kafka(..) => StampedBy::Broker,
+        }
+    }
+
+    /// How old a view may be that is gone on with: `None` is any age. The embedded log drops a tombstone only when no
+    /// view needs it, and where sessions expire, what an old view holds has expired when its tombstone goes.
+    pub(crate) fn view_age_max(&self, retention: Retention) -> Option<Duration> {
+        match (self, retention) {
+            (Self::Kafka(..), Retention::Unlimited) => {
+                Some(UNLIMITED_TOMBSTONE_RETENTION.saturating_sub(RETENTION_SLACK))
+            }
+            _ => None,
         }
     }
 
@@ -132,7 +155,7 @@ impl OwnLog {
     pub(crate) fn close(&self, patience: Duration) {
         match self {
             Self::Embedded(log) => log.close(),
-            Self::Kafka(log) => {
+            Self::Kafka(log, _) => {
                 if !log.drain(patience) {
                     tracing::error!("{}: nobody knows what became of the last records", log.topic());
                 }
@@ -216,13 +239,15 @@ async fn look_for_topic(
         let broken: Vec<_> = broken.iter().map(Difference::to_string).collect();
         bail!("{}. `solera topics apply` mends settings", broken.join("; "));
     }
-    for difference in advised {
-        tracing::warn!("{difference}");
-    }
     let (cluster, topic, partitions) = (Arc::clone(cluster), plan.topic.clone(), plan.partitions);
     let open = move || cluster.open(topic, partitions, ANSWERED_WITHIN);
     match spawn_blocking(open).await.context("open the topic")? {
-        Ok(log) => Ok(Ok((log, longest_ttl(plan, found.retention())))),
+        Ok(log) => {
+            for difference in advised {
+                tracing::warn!("{difference}");
+            }
+            Ok(Ok((log, longest_ttl(plan, found.retention()))))
+        }
         Err(OpenError::Missing(_)) => Ok(Err(missing())),
         Err(error @ OpenError::Unavailable { .. }) => Ok(Err(error.to_string())),
         Err(error) => Err(error.into()),

@@ -2,7 +2,7 @@
 
 use std::{fs, num::NonZero, sync::Arc, thread, time::Duration};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use api::{
     AnswerRoom, App, Backend, BodyRoom, DiskRoom, Job, Jobs, Lanes, Latch, Limits, Readiness, Sealer, Store,
     Stores, Tls,
@@ -16,6 +16,7 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
     task::{JoinError, JoinSet, spawn_blocking},
+    time::sleep,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -45,6 +46,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a stop waits for a cluster to say what became of the last records.
 const LOG_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How soon a store whose log did not answer is brought up again.
+const COME_UP_AGAIN_AFTER: Duration = Duration::from_millis(500);
 
 /// The part of `memory_mb` that the bodies of writes may take together: one in this many.
 const BODIES_PART: usize = 4;
@@ -209,14 +213,21 @@ impl Node {
                 let (store, follower, place) = opened.with_context(|| format!("open the store {name}"))?;
                 let (topic, clock) = (logs::topic(config, name), Arc::clone(&place.clock));
                 let (of, room) = (topic.to_string(), app.disk_room.clone());
-                self.work.spawn(clock_watch::watch(topic, clock, clocks.clone(), self.stop_working.clone()));
+                let stamped_by = place.log.stamped_by();
+                self.work.spawn(clock_watch::watch(
+                    topic,
+                    (clock, stamped_by),
+                    clocks.clone(),
+                    self.stop_working.clone(),
+                ));
                 let fence = Arc::clone(&place.fence);
                 self.work.spawn(disk::watch_standstill(of, fence, room, self.stop_working.clone()));
                 self.work.spawn(tasks::follow(follower, self.stop_working.clone())?);
                 match &place.log {
                     OwnLog::Embedded(log) => self.work.spawn(tasks::watch_log(Arc::clone(log))),
-                    OwnLog::Kafka(log) => {
-                        self.work.spawn(tasks::watch_topic(Arc::clone(log), self.stop_working.clone()))
+                    OwnLog::Kafka(log, plan) => {
+                        let (log, plan) = (Arc::clone(log), plan.clone());
+                        self.work.spawn(tasks::watch_topic(log, plan, self.stop_working.clone()))
                     }
                 };
                 self.work.spawn(tasks::watch_view(place.generation.subscribe(), self.stop_working.clone()));
@@ -224,7 +235,7 @@ impl Node {
                 let (clock, stop) = (Arc::clone(&place.clock), self.stop_working.clone());
                 self.work.spawn(space::keep(log, view, clock, space.clone(), stop));
                 self.open.push(place.clone());
-                let is_shared = matches!(place.log, OwnLog::Kafka(_));
+                let is_shared = matches!(place.log, OwnLog::Kafka(..));
                 self.bring_up(store, name, is_shared, app, latch).await?;
                 if let Some(config) = config.checkpoints {
                     self.work.spawn(jobs::keep_checkpoints(place, config, self.stop_working.clone()));
@@ -256,7 +267,9 @@ impl Node {
         latch: Latch,
     ) -> anyhow::Result<()> {
         tokio::select! {
-            up = store.come_up() => up.with_context(|| format!("bring up the store {name}"))?,
+            () = come_up(&store, &latch) => {}
+            // Nobody makes a view anew before the store is up: the next start does.
+            why = lost(&store) => bail!("bring up the store {name}: {why}"),
             Some(ended) = self.work.join_next() => return Err(self.failure(ended)),
         }
         let backend = Backend { writer: Arc::clone(&store.writer), reads: Arc::clone(&store.reads) };
@@ -298,9 +311,9 @@ impl Node {
         of_log.map_or(other, |reason| anyhow!("{reason}"))
     }
 
-    /// Unready, finish requests, close logs, stop followers, close views.
+    /// Unready for probes, finish requests, close logs, stop followers, close views.
     async fn shut_down(mut self) -> anyhow::Result<()> {
-        self.readiness.fail("node", "stopping");
+        self.readiness.drain("stopping");
         self.stop_listening.cancel();
         while self.listeners.join_next().await.is_some() {}
         self.stop_working.cancel();
@@ -329,6 +342,29 @@ impl Node {
         spawn_blocking(close).await.context("flush the views")??;
         tracing::info!("Stopped");
         Ok(())
+    }
+}
+
+/// Brings a store up, however long its log takes to answer. Whatever else may be wrong ends the node elsewhere: the log says
+/// that it has failed, the follower ends.
+async fn come_up(store: &StoreNode, latch: &Latch) {
+    let mut said = String::new();
+    while let Err(error) = store.come_up().await {
+        let why = error.to_string();
+        if said != why {
+            tracing::warn!("{}: {why}", store.reads.own);
+            latch.waits_for(&why);
+            said = why;
+        }
+        sleep(COME_UP_AGAIN_AFTER).await;
+    }
+}
+
+async fn lost(store: &StoreNode) -> Arc<str> {
+    let mut lost = store.lost.subscribe();
+    match lost.wait_for(Option::is_some).await.map(|why| why.clone()) {
+        Ok(Some(why)) => why,
+        _ => std::future::pending().await,
     }
 }
 
@@ -367,7 +403,9 @@ impl Opening<'_> {
             path: config.data_dir.join("view").join(name.as_str()),
             memory: memory.clone(),
             clock: Arc::clone(&clock),
+            wall: Arc::clone(&machine),
             logs: vec![log.log()],
+            age_max: log.view_age_max(retention),
         };
         let checkpoints = checkpoints(config, name);
         let view = Arc::new(view_dir.open(&checkpoints).await?);

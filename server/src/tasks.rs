@@ -4,13 +4,17 @@ use std::{sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow, bail};
 use api::{Jobs, Readiness, Task};
-use eventlog::{EventLog, embedded::EmbeddedLog, kafka::KafkaLog};
-use materializer::{Follower, Freshness, Reads, sessions::SessionView};
+use eventlog::{
+    EventLog,
+    embedded::EmbeddedLog,
+    kafka::{KafkaLog, topics::TopicPlan},
+};
+use materializer::{Follower, Freshness, Outage, Reads, sessions::SessionView};
 use tokio::{
     runtime::Handle,
     sync::{oneshot, watch},
     task::spawn_blocking,
-    time::{MissedTickBehavior, interval, sleep, timeout, timeout_at},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 use writer::Writer;
@@ -104,7 +108,8 @@ async fn caught_up(store: &StoreNode) {
 /// How often a view that is lost is ordered anew, until it is there.
 const ORDER_EVERY: Duration = Duration::from_secs(1);
 
-/// Looks for a log that does not answer, and makes the node unready when that lasts too long.
+/// Looks for a log that does not answer, and makes the node unready when none of it has for too long. A partition alone
+/// does not: every node lacks it, and none could take the place of this one.
 pub(crate) async fn watch_for_an_outage(
     reads: Arc<Reads>,
     readiness: Arc<Readiness>,
@@ -114,38 +119,65 @@ pub(crate) async fn watch_for_an_outage(
         stop.cancelled().await;
         return Ok(());
     };
-    let name = format!("log {}", reads.own);
-    let judge = async {
-        let mut outages = outage.subscribe();
-        loop {
-            let Ok(Some(since)) = outages.wait_for(Option::is_some).await.map(|since| *since) else { return };
-            tracing::error!("{} does not answer: reads are answered from what was applied last", reads.own);
-            let is_over = outages.wait_for(Option::is_none);
-            if timeout_at(since + outage.serve_for(), is_over).await.is_err() {
-                tracing::error!(
-                    "{} has not answered for {:?}: reads are refused",
-                    reads.own,
-                    outage.serve_for()
-                );
-                readiness.fail(&name, "it does not answer");
-                if outages.wait_for(Option::is_none).await.is_err() {
-                    return;
-                }
-                readiness.pass(&name);
-            }
-            tracing::info!("{} answers again", reads.own);
-        }
-    };
     tokio::select! {
         () = stop.cancelled() => {}
         () = reads.look_for_the_log() => {}
-        () = judge => {}
+        () = judge_outages(&reads, outage, &readiness) => {}
     }
     Ok(())
 }
 
-/// Ends when a topic was deleted and made again: positions say nothing of it, and the next start makes the view anew.
-pub(crate) async fn watch_topic(log: Arc<KafkaLog>, stop: CancellationToken) -> anyhow::Result<()> {
+async fn judge_outages(reads: &Reads, outage: &Outage, readiness: &Readiness) {
+    let (own, all, serve_for) = (&reads.own, reads.partitions.get() as usize, outage.serve_for());
+    let name = format!("log {own}");
+    let mut silent = outage.subscribe();
+    while let Ok(partitions) = silent.wait_for(|silent| !silent.is_empty()).await.map(|silent| silent.len()) {
+        let meanwhile = match serve_for {
+            Duration::ZERO => "reads and writes of their sessions are refused".to_owned(),
+            _ => format!(
+                "for {serve_for:?} reads are answered from what was applied last, and writes are refused"
+            ),
+        };
+        tracing::error!("{own} does not answer for {partitions} of {all} partitions or more: {meanwhile}");
+        let mut is_unready = false;
+        loop {
+            let now = silent.borrow_and_update().clone();
+            if now.is_empty() {
+                break;
+            }
+            let refused_from = now.values().max().filter(|_| now.len() == all).map(|last| *last + serve_for);
+            let is_over = refused_from.is_some_and(|moment| moment <= Instant::now());
+            if is_over && !is_unready {
+                tracing::error!("{own} has not answered for {serve_for:?}: reads are refused");
+                readiness.fail(&name, "it does not answer");
+            } else if !is_over && is_unready {
+                readiness.pass(&name);
+            }
+            is_unready = is_over;
+            let changed = match refused_from {
+                Some(moment) if !is_over => timeout_at(moment, silent.changed()).await.unwrap_or(Ok(())),
+                _ => silent.changed().await,
+            };
+            if changed.is_err() {
+                return;
+            }
+        }
+        if is_unready {
+            readiness.pass(&name);
+        }
+        tracing::info!("{own} answers again");
+    }
+}
+
+/// Looks at a topic again and again. Ends when it was deleted and made again: positions say nothing of it, and the next
+/// start makes the view anew. A setting that was changed, and breaks a promise now, is said and no more: to stop would end
+/// every session, and the promise may not have been needed yet.
+pub(crate) async fn watch_topic(
+    log: Arc<KafkaLog>,
+    plan: TopicPlan,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut said = Vec::new();
     while stop.run_until_cancelled(sleep(LOOK_AT_TOPIC_EVERY)).await.is_some() {
         let asked = Arc::clone(&log);
         let look = spawn_blocking(move || asked.is_still_itself(LOOK_AT_TOPIC_EVERY));
@@ -153,6 +185,18 @@ pub(crate) async fn watch_topic(log: Arc<KafkaLog>, stop: CancellationToken) -> 
         if is_itself.context("look at the topic")? == Some(false) {
             bail!("the topic {} was deleted and made again: what it held is gone", log.topic());
         }
+        let describe = log.cluster().describe(&plan.topic);
+        let Some(Ok(Some(found))) = stop.run_until_cancelled(describe).await else { continue };
+        let differences = plan.compare(&found);
+        let broken: Vec<_> = differences.iter().filter(|difference| difference.breaks).collect();
+        let broken: Vec<_> = broken.into_iter().map(ToString::to_string).collect();
+        for difference in broken.iter().filter(|difference| !said.contains(*difference)) {
+            tracing::error!("{difference}: it was changed under this node. `solera topics apply` mends it");
+        }
+        if broken.is_empty() && !said.is_empty() {
+            tracing::info!("The topic {} keeps every promise again", log.topic());
+        }
+        said = broken;
     }
     Ok(())
 }

@@ -6,15 +6,18 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
-use eventlog::{EventLog, LogClock};
+use eventlog::{Clock, EventLog, LogClock, ReadError};
+use futures::future::BoxFuture;
 use materializer::{
     View, ViewError,
     sessions::{SessionView, ViewMemory, ViewOptions},
 };
-use schemas::Offset;
+use schemas::{Offset, Timestamp};
+use tokio::time::sleep;
 
 use crate::checkpoints::{self, Checkpoints};
 
@@ -27,6 +30,9 @@ pub(crate) const REBUILDING: &str = "rebuilding";
 /// Where the log is folded again to compare.
 pub(crate) const VERIFYING: &str = "verifying";
 
+/// How soon a log that does not answer is asked again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
 /// Where a checkpoint is copied to.
 const RESTORING: &str = "restoring";
 
@@ -37,8 +43,13 @@ pub(crate) struct ViewDir {
     pub(crate) path: PathBuf,
     pub(crate) memory: ViewMemory,
     pub(crate) clock: Arc<LogClock>,
+    /// The machine's own clock: how old a view is that was left.
+    pub(crate) wall: Arc<dyn Clock>,
     /// The logs that the view is made from.
     pub(crate) logs: Vec<Arc<dyn EventLog>>,
+    /// How old a view may be that is gone on with. Where sessions never expire, an older one may hold some whose tombstones
+    /// the log has dropped since.
+    pub(crate) age_max: Option<Duration>,
 }
 
 impl ViewDir {
@@ -151,9 +162,13 @@ impl ViewDir {
             Ok(both) => both,
             Err(error) => return Ok(Err(error)),
         };
+        if let Some(days) = days_beyond(self.age_max, saved.marks.newest_append, self.wall.wall()) {
+            let reason =
+                format!("its newest record is {days} days old: the log may have dropped tombstones since");
+            return Ok(Err(ViewError::Foreign(reason.into())));
+        }
         for log in &self.logs {
-            let ask = || format!("ask {} for its ends", log.topic());
-            let (head, tail) = (log.head().await.with_context(ask)?, log.tail().await.with_context(ask)?);
+            let (head, tail) = (patiently(log, || log.head()).await?, patiently(log, || log.tail()).await?);
             // A log that ends before the view's position lost records that the view has seen, or is another log.
             if saved.logs.get(log.topic()).is_some_and(|saved| !tail.is_at_least(&saved.frontier)) {
                 let reason = format!("it has applied more of {} than the log holds", log.topic());
@@ -178,6 +193,35 @@ impl ViewDir {
     }
 }
 
+/// How many days old a view is, if it is older than it may be. One that has seen nothing has no age.
+fn days_beyond(age_max: Option<Duration>, newest: Timestamp, now: Timestamp) -> Option<u64> {
+    let age = now.since(newest);
+    (newest != Timestamp::EPOCH && age_max? < age).then_some(age.as_secs() / 86_400)
+}
+
+/// Asks a log until it answers: a broker may be away for a while.
+async fn patiently<'a, T>(
+    log: &Arc<dyn EventLog>,
+    mut ask: impl FnMut() -> BoxFuture<'a, Result<T, ReadError>>,
+) -> anyhow::Result<T> {
+    let mut was_said = false;
+    loop {
+        match ask().await {
+            Err(ReadError::Unavailable(why)) => {
+                if !was_said {
+                    tracing::warn!(
+                        "{} does not say where it begins and ends, and is asked again: {why}",
+                        log.topic()
+                    );
+                    was_said = true;
+                }
+                sleep(ASK_AGAIN_AFTER).await;
+            }
+            answer => return answer.with_context(|| format!("ask {} for its ends", log.topic())),
+        }
+    }
+}
+
 /// Removes `dir` and what is in it, if it is there.
 pub(crate) fn remove(dir: &Path) -> anyhow::Result<()> {
     match fs::remove_dir_all(dir) {
@@ -196,4 +240,21 @@ pub(crate) fn numbered(dir: &Path) -> io::Result<Vec<u64>> {
     }
     found.sort_unstable();
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_is_too_old_only_where_age_matters_and_it_has_seen_something() {
+        let day = Duration::from_secs(86_400);
+        let left = Timestamp::from_millis(1_700_000_000_000);
+        let after = |days| left.saturating_add(day * days);
+        assert_eq!(days_beyond(Some(29 * day), left, after(29)), None);
+        assert_eq!(days_beyond(Some(29 * day), left, after(30)), Some(30));
+        assert_eq!(days_beyond(None, left, after(3000)), None);
+        assert_eq!(days_beyond(Some(29 * day), Timestamp::EPOCH, after(30)), None);
+        assert_eq!(days_beyond(Some(29 * day), after(60), after(1)), None, "a clock that was set back");
+    }
 }

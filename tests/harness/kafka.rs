@@ -1,9 +1,11 @@
-//! Real Kafka: one broker from the jars that `scripts/kafka-fetch.sh` brings, to be used, killed, frozen and restarted.
+//! Real Kafka: brokers from the jars that `scripts/kafka-fetch.sh` brings, to be used, killed, frozen and restarted.
 //!
 //! ```text
 //! let kafka = Kafka::shared();                  // one for all tests of a run that do it no harm
 //! let mut own = Kafka::start(&[]);              // one for a test that kills it
+//! let mut three = Kafka::start_three();         // a cluster of three brokers, which are its controllers, too
 //! let dc = own.dc();                            // a data centre's name of this test's own, and so topics of its own
+//! own.broker(0).kill9();
 //! ```
 
 use std::{
@@ -21,10 +23,13 @@ use std::{
 use eventlog::kafka::{Cluster, KafkaOptions};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer},
+    error::KafkaError,
+    message::BorrowedMessage,
+    metadata::MetadataPartition,
 };
-use schemas::Topic;
 
 use super::{
     ports::{self, Ports},
@@ -36,11 +41,21 @@ const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 /// From the start of a broker to its first answer; a broker that was killed is refused until its old session has ended.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
 
-/// A broker. Dropping it kills the process and removes its data; so does the end of the tests, however they end.
+/// From the order to stop to the end of a broker that hands over what it leads.
+const ENDS_WITHIN: Duration = Duration::from_secs(30);
+
+/// A cluster. Dropping it kills its brokers and removes their data; so does the end of the tests, however they end.
 #[derive(Debug)]
 pub(crate) struct Kafka {
+    brokers: Vec<Broker>,
+}
+
+/// A broker of a cluster.
+#[derive(Debug)]
+pub(crate) struct Broker {
     ports: Ports,
     dir: PathBuf,
+    cluster_id: String,
     settings: Vec<String>,
     process: Process,
 }
@@ -69,20 +84,105 @@ impl Kafka {
     ///
     /// As [`Kafka::shared`].
     pub(crate) fn start(settings: &[&str]) -> Self {
-        static STARTED: AtomicU32 = AtomicU32::new(0);
-        let ports = ports::take();
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        let dir = std::env::temp_dir().join(format!("solera-kafka-{}-{number}", std::process::id()));
-        let settings: Vec<_> = settings.iter().map(|&setting| setting.to_owned()).collect();
-        let process = Process::spawn(&dir, ports, &settings);
-        let kafka = Self { ports, dir, settings, process };
-        kafka.wait_until_it_answers();
+        let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
+        let kafka = Self { brokers: vec![Broker::spawn(ports::take(), "", settings)] };
+        kafka.brokers[0].wait_until_it_answers();
         kafka
     }
 
-    /// `host:port`.
+    /// Three brokers of a test's own.
+    ///
+    /// # Panics
+    ///
+    /// As [`Kafka::shared`].
+    pub(crate) fn start_three() -> Self {
+        let ports: Vec<_> = (0..3).map(|_| ports::take()).collect();
+        let voters: Vec<_> =
+            (1..).zip(&ports).map(|(id, ports)| format!("{id}@127.0.0.1:{}", ports.admin)).collect();
+        let cluster_id = format!("three-brokers-{:07}A", ports[0].data);
+        let broker = |(id, ports): (usize, &Ports)| {
+            let settings = vec![
+                format!("node.id={id}"),
+                format!("controller.quorum.voters={}", voters.join(",")),
+                // One that was lost is known to be lost, and one that is back gets its partitions back, in a test's time.
+                "leader.imbalance.check.interval.seconds=5".to_owned(),
+                "replica.lag.time.max.ms=5000".to_owned(),
+                "controlled.shutdown.enable=true".to_owned(),
+            ];
+            Broker::spawn(*ports, &cluster_id, settings)
+        };
+        let kafka = Self { brokers: (1..).zip(&ports).map(broker).collect() };
+        kafka.brokers.iter().for_each(Broker::wait_until_it_answers);
+        kafka
+    }
+
+    /// One of its brokers.
+    pub(crate) fn broker(&mut self, n: usize) -> &mut Broker {
+        &mut self.brokers[n]
+    }
+
+    /// `host:port` of each broker.
     pub(crate) fn bootstrap_servers(&self) -> String {
-        format!("127.0.0.1:{}", self.ports.data)
+        let all: Vec<_> = self.brokers.iter().map(Broker::address).collect();
+        all.join(",")
+    }
+
+    /// Waits until every broker has what the topic holds.
+    pub(crate) fn wait_until_in_sync(&self, topic: &str) {
+        let client: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", self.bootstrap_servers()).create().unwrap();
+        eventually("every copy is in sync", ANSWERS_WITHIN, || {
+            let found = client.fetch_metadata(Some(topic), Duration::from_secs(5)).ok()?;
+            let partitions = found.topics()[0].partitions();
+            let in_sync = |of: &MetadataPartition| of.isr().len() == of.replicas().len() && 0 <= of.leader();
+            (!partitions.is_empty() && partitions.iter().all(in_sync)).then_some(())
+        });
+    }
+
+    /// Which partitions of a topic a broker leads.
+    pub(crate) fn led_by(&self, n: usize, topic: &str) -> Vec<i32> {
+        let client: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", self.bootstrap_servers()).create().unwrap();
+        let found = client.fetch_metadata(Some(topic), Duration::from_secs(5)).unwrap();
+        let id = i32::try_from(n + 1).unwrap();
+        let led = found.topics()[0].partitions().iter().filter(|of| of.leader() == id);
+        led.map(MetadataPartition::id).collect()
+    }
+
+    /// Reads a topic from its start to its end, as somebody who knows nothing of Solera.
+    pub(crate) fn read_all(&self, topic: &str, mut each: impl FnMut(&BorrowedMessage<'_>)) {
+        let reader: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", self.bootstrap_servers())
+            .set("group.id", "somebody-else")
+            .set("enable.partition.eof", "true")
+            .create()
+            .unwrap();
+        let found = reader.fetch_metadata(Some(topic), ANSWERS_WITHIN).unwrap();
+        let mut left = found.topics()[0].partitions().len();
+        let mut all = TopicPartitionList::new();
+        for partition in found.topics()[0].partitions() {
+            all.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+        }
+        reader.assign(&all).unwrap();
+        while 0 < left {
+            match reader.poll(ANSWERS_WITHIN).expect("the broker answers") {
+                Ok(message) => each(&message),
+                Err(KafkaError::PartitionEOF(_)) => left -= 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    /// Changes settings of a topic, as an operator would with Kafka's tools. Blocks: not on a thread of a runtime.
+    pub(crate) fn alter_topic(&self, topic: &str, settings: &[(&str, &str)]) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let altered = settings
+            .iter()
+            .fold(AlterConfig::new(ResourceSpecifier::Topic(topic)), |alter, (name, value)| {
+                alter.set(name, value)
+            });
+        let done = runtime.block_on(self.admin().alter_configs([&altered], &AdminOptions::new())).unwrap();
+        done.into_iter().for_each(|done| drop(done.unwrap()));
     }
 
     /// A name that no other test uses.
@@ -142,20 +242,39 @@ impl Kafka {
     fn admin(&self) -> AdminClient<DefaultClientContext> {
         ClientConfig::new().set("bootstrap.servers", self.bootstrap_servers()).create().unwrap()
     }
+}
+
+impl Broker {
+    fn spawn(ports: Ports, cluster_id: &str, settings: Vec<String>) -> Self {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let dir = std::env::temp_dir().join(format!("solera-kafka-{}-{number}", std::process::id()));
+        let process = Process::spawn(&dir, ports, cluster_id, &settings);
+        Self { ports, dir, cluster_id: cluster_id.to_owned(), settings, process }
+    }
+
+    fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.ports.data)
+    }
 
     /// Ends the broker at once, as a power cut would, but for what the system has in its page cache.
     pub(crate) fn kill9(&mut self) {
-        self.process.end();
+        self.process.end("KILL");
+    }
+
+    /// Ends the broker as an operator does: it hands over what it leads first.
+    pub(crate) fn terminate(&mut self) {
+        self.process.end("TERM");
     }
 
     /// Starts the broker again on its data, and waits until it answers.
     pub(crate) fn restart(&mut self) {
-        self.process.end();
-        self.process = Process::spawn(&self.dir, self.ports, &self.settings);
+        self.process.end("KILL");
+        self.process = Process::spawn(&self.dir, self.ports, &self.cluster_id, &self.settings);
         self.wait_until_it_answers();
     }
 
-    /// The broker does nothing until [`Kafka::thaw`], and its connections stay.
+    /// The broker does nothing until [`Broker::thaw`], and its connections stay.
     pub(crate) fn freeze(&self) {
         signal("STOP", self.process.broker);
     }
@@ -166,19 +285,21 @@ impl Kafka {
     }
 
     fn wait_until_it_answers(&self) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let nothing = Topic { origin: "nowhere".parse().unwrap(), store: "nothing".parse().unwrap() };
-        let cluster = self.cluster();
+        let client: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", self.address()).create().unwrap();
         eventually("Kafka answers", ANSWERS_WITHIN, || {
             assert!(self.process.is_alive(), "Kafka ended: see {}", self.dir.display());
-            runtime.block_on(cluster.describe(&nothing)).ok()
+            client
+                .fetch_metadata(None, Duration::from_secs(1))
+                .ok()
+                .filter(|found| !found.brokers().is_empty())
         });
     }
 }
 
-impl Drop for Kafka {
+impl Drop for Broker {
     fn drop(&mut self) {
-        self.process.end();
+        self.process.end("KILL");
         if !std::thread::panicking() {
             // What is left behind in the system's directory for temporary files harms nobody.
             let _ = fs::remove_dir_all(&self.dir);
@@ -187,7 +308,7 @@ impl Drop for Kafka {
 }
 
 impl Process {
-    fn spawn(dir: &PathBuf, ports: Ports, settings: &[String]) -> Self {
+    fn spawn(dir: &PathBuf, ports: Ports, cluster_id: &str, settings: &[String]) -> Self {
         assert!(
             jars().join("complete").exists(),
             "no Kafka in {}: run scripts/kafka-fetch.sh, or leave these tests out with SOLERA_KAFKA=none",
@@ -204,6 +325,9 @@ impl Process {
             .arg(dir)
             .arg(ports.data.to_string())
             .args(settings);
+        if !cluster_id.is_empty() {
+            shell.env("CLUSTER_ID", cluster_id);
+        }
         shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(output);
         let mut shell = shell.spawn().expect("start a shell");
         let mut line = String::new();
@@ -217,9 +341,15 @@ impl Process {
         fs::exists(format!("/proc/{}/exe", self.broker)).unwrap_or(false)
     }
 
-    fn end(&mut self) {
-        // A frozen process dies of this, too.
-        let _ = Command::new("kill").args(["-9", &self.broker.to_string()]).stderr(Stdio::null()).status();
+    /// A frozen process dies of `KILL`, too.
+    fn end(&mut self, signal: &str) {
+        let _ = Command::new("kill")
+            .args(["-s", signal, &self.broker.to_string()])
+            .stderr(Stdio::null())
+            .status();
+        if signal != "KILL" {
+            eventually("Kafka ends", ENDS_WITHIN, || (!self.is_alive()).then_some(()));
+        }
         drop(self.shell.stdin.take());
         let _ = self.shell.wait();
     }

@@ -137,7 +137,7 @@ async fn answer(
         return Err(bad_request(&format_args!("the key is longer than {key_bytes_max} bytes")));
     }
     let action = Action::of(&parts.method).map_err(|reason| bad_request(&reason))?;
-    let backend = store.backend().filter(|_| app.readiness.is_ready()).ok_or_else(|| {
+    let backend = store.backend().filter(|_| app.readiness.serves()).ok_or_else(|| {
         let problem = app.readiness.first_problem();
         Problem::new(Kind::NotReady, instance()).because(problem.as_deref().unwrap_or("starting"))
     })?;

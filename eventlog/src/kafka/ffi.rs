@@ -1,5 +1,6 @@
 //! What librdkafka can do and its safe binding does not offer: the status of a message that failed, the offset at which a
-//! partition ended, many records with one call, and the id of a topic.
+//! partition ended, many records with one call (and its log lines, which would be printed by that call), and the id of a
+//! topic.
 //!
 //! The only module of the project with `unsafe` in it. Each block says why it is sound; the contracts are those of
 //! `rdkafka.h` (librdkafka 2.12).
@@ -19,6 +20,7 @@ use rdkafka::{
         rd_kafka_msg_status_t, rd_kafka_queue_t, rd_kafka_resp_err_t, rd_kafka_timestamp_type_t,
     },
     client::{Client, ClientContext},
+    config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     message::BorrowedMessage,
     types::RDKafkaErrorCode,
@@ -52,8 +54,10 @@ pub(super) fn status(message: &BorrowedMessage<'_>) -> Status {
 /// The queue of everything that a consumer fetched.
 pub(super) struct Fetched<C: ConsumerContext> {
     queue: *mut rd_kafka_queue_t,
-    /// Dropped after the queue, which is a part of it.
-    _consumer: Arc<BaseConsumer<C>>,
+    /// Its log lines. In the queue of what was fetched, taking that would print them to the standard error.
+    lines: *mut rd_kafka_queue_t,
+    /// Dropped after the queues, which are a part of it.
+    consumer: Arc<BaseConsumer<C>>,
     messages: Vec<*mut rd_kafka_message_t>,
     is_drained: bool,
 }
@@ -83,7 +87,37 @@ impl<C: ConsumerContext> Fetched<C> {
         // SAFETY: the consumer lives; what is returned is a reference of our own, given back in `drop`. It is not null for
         // a consumer.
         let queue = unsafe { librdkafka::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
-        Self { queue, _consumer: consumer, messages: Vec::new(), is_drained: false }
+        // SAFETY: the consumer lives; a queue that is made is never null, and ours. It takes log lines from here on: the binding
+        // makes every client with the setting that this call asks for.
+        let lines = unsafe {
+            let client = consumer.client().native_ptr();
+            let lines = librdkafka::rd_kafka_queue_new(client);
+            librdkafka::rd_kafka_set_log_queue(client, lines);
+            lines
+        };
+        Self { queue, lines, consumer, messages: Vec::new(), is_drained: false }
+    }
+
+    /// Passes on the log lines that have gathered.
+    pub(super) fn say_lines(&self) {
+        loop {
+            // SAFETY: the queue lives as long as `self`. An event is ours until it is destroyed; its texts live as long, end with
+            // a zero byte, and are looked at only where the call says that it is a log line.
+            unsafe {
+                let event = librdkafka::rd_kafka_queue_poll(self.lines, 0);
+                if event.is_null() {
+                    return;
+                }
+                let (mut facility, mut line, mut level) = (ptr::null(), ptr::null(), 0);
+                let found =
+                    librdkafka::rd_kafka_event_log(event, &raw mut facility, &raw mut line, &raw mut level);
+                if found == 0 {
+                    let context = self.consumer.client().context();
+                    context.log(severity(level), text(facility).trim(), text(line).trim());
+                }
+                librdkafka::rd_kafka_event_destroy(event);
+            }
+        }
     }
 
     /// Whether the last [`take`](Self::take) left nothing behind.
@@ -133,13 +167,27 @@ impl<C: ConsumerContext> Fetched<C> {
     }
 }
 
+/// A level of syslog's, as librdkafka counts them: 0 is the worst.
+const fn severity(level: i32) -> RDKafkaLogLevel {
+    match level {
+        ..=2 => RDKafkaLogLevel::Critical,
+        3 => RDKafkaLogLevel::Error,
+        4 => RDKafkaLogLevel::Warning,
+        5 | 6 => RDKafkaLogLevel::Info,
+        7.. => RDKafkaLogLevel::Debug,
+    }
+}
+
 /// Messages are copied out of librdkafka in pieces of so many, to look at their bytes in between.
 const PIECE: usize = 256;
 
 impl<C: ConsumerContext> Drop for Fetched<C> {
     fn drop(&mut self) {
-        // SAFETY: it is ours, and not used after this.
-        unsafe { librdkafka::rd_kafka_queue_destroy(self.queue) }
+        // SAFETY: they are ours, and not used after this; librdkafka holds on to the one for its lines by itself.
+        unsafe {
+            librdkafka::rd_kafka_queue_destroy(self.queue);
+            librdkafka::rd_kafka_queue_destroy(self.lines);
+        }
     }
 }
 
@@ -177,7 +225,10 @@ unsafe fn entry(message: *const rd_kafka_message_t, offset: Offset) -> Entry {
     let mut kind = rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
     // SAFETY: the message lives, and `kind` can be written to.
     let millis = unsafe { librdkafka::rd_kafka_message_timestamp(message, &raw mut kind) };
-    let append_time = Timestamp::from_millis(u64::try_from(millis).unwrap_or(0));
+    // Any other time is some writer's: it says nothing of when the log took the record.
+    let is_the_logs = kind == rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME;
+    let millis = u64::try_from(millis).ok().filter(|_| is_the_logs);
+    let append_time = millis.map_or(Timestamp::EPOCH, Timestamp::from_millis);
     // SAFETY: librdkafka gives pointer and length of what the message holds while it lives; null is "none".
     let (key, value) =
         unsafe { (bytes((*message).key, (*message).key_len), bytes((*message).payload, (*message).len)) };

@@ -3,7 +3,7 @@
 //! ```text
 //!   enqueue ─▶ producer (librdkafka) ─▶ broker ─▶ delivery report: the commit resolves
 //!   read    ◀─ reader, a thread for each ◀─────── broker
-//!   tail    ◀─ ends, one question for all who wait
+//!   tail    ◀─ ends, one question to a broker for all who wait
 //! ```
 //! A position is an offset of Kafka's. Offsets have holes (compaction, markers of transactions), so how far a reader got is
 //! what the consumer says, not the last record.
@@ -19,19 +19,22 @@ pub mod topics;
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
-use futures::{future::BoxFuture, stream::BoxStream};
+use futures::{
+    future::{BoxFuture, try_join_all},
+    stream::BoxStream,
+};
 use rdkafka::{
     ClientContext,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
 };
-use schemas::{Partition, PartitionCount, Record, Topic};
+use schemas::{Offset, Partition, PartitionCount, Record, Topic};
 use tokio::sync::oneshot;
 
 pub use self::options::{KafkaOptions, RESERVED};
 use self::{
-    ends::{End, Ends},
+    ends::{End, Ends, Leaders},
     producer::Producer,
 };
 use crate::{Batch, Commit, EnqueueError, EventLog, Frontier, Incarnation, ReadError};
@@ -51,6 +54,7 @@ pub struct KafkaLog {
     /// The topic's name, as Kafka knows it.
     name: String,
     partitions: PartitionCount,
+    leaders: Arc<Leaders>,
     incarnation: Incarnation,
 }
 
@@ -132,10 +136,19 @@ impl Cluster {
             return Err(OpenError::Partitions { topic: name, found: count, asked: partitions.get() });
         }
         let incarnation = self.incarnation(&name, patience).map_err(unavailable)?;
-        // The first question takes longer: nobody knows yet which broker leads which partition.
-        let asked = self.ends.ask(End::Tail, &name, partitions).blocking_recv();
-        asked.unwrap_or_else(|_| Err(stopped())).map_err(|error| unavailable(error.to_string()))?;
-        Ok(Arc::new(KafkaLog { cluster: Arc::clone(self), topic, name, partitions, incarnation }))
+        let leaders = Leaders::of(&name, partitions);
+        leaders.look_up(&self.asker).map_err(|error| unavailable(error.to_string()))?;
+        let log = KafkaLog {
+            cluster: Arc::clone(self),
+            topic,
+            name: name.clone(),
+            partitions,
+            leaders,
+            incarnation,
+        };
+        // The first question takes longer: nobody is connected yet to those who lead.
+        log.tail_blocking().map_err(|error| unavailable(error.to_string()))?;
+        Ok(Arc::new(log))
     }
 
     /// Which life of a topic this is: another one after it was deleted and made again, or in another cluster.
@@ -153,6 +166,11 @@ impl KafkaLog {
         self.cluster.producer.drain(patience)
     }
 
+    /// The cluster that it is in.
+    pub const fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
+    }
+
     /// Whether the topic is still the one that was opened; `None` when the cluster does not say. Blocks for as long as
     /// it takes to answer, at most twice `patience`.
     pub fn is_still_itself(&self, patience: Duration) -> Option<bool> {
@@ -160,8 +178,24 @@ impl KafkaLog {
         Some(now == self.incarnation)
     }
 
-    fn ask(&self, of: End) -> oneshot::Receiver<Result<Frontier, ReadError>> {
-        self.cluster.ends.ask(of, &self.name, self.partitions)
+    /// Where the log ends. Not on a thread of a runtime.
+    fn tail_blocking(&self) -> Result<Frontier, ReadError> {
+        let asked = |partition| (partition, self.cluster.ends.ask(End::Tail, &self.leaders, partition));
+        let answers: Vec<_> = self.partitions.all().map(asked).collect();
+        let answer = |(partition, answer): (_, oneshot::Receiver<_>)| {
+            Ok((partition, answer.blocking_recv().unwrap_or_else(|_| Err(stopped()))?))
+        };
+        answers.into_iter().map(answer).collect()
+    }
+
+    async fn end_of(&self, of: End, partition: Partition) -> Result<Offset, ReadError> {
+        let answer = self.cluster.ends.ask(of, &self.leaders, partition);
+        answer.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    async fn ends(&self, of: End) -> Result<Frontier, ReadError> {
+        let end_of = |partition| async move { Ok((partition, self.end_of(of, partition).await?)) };
+        Ok(try_join_all(self.partitions.all().map(end_of)).await?.into_iter().collect())
     }
 }
 
@@ -194,13 +228,15 @@ impl EventLog for KafkaLog {
     }
 
     fn head(&self) -> BoxFuture<'_, Result<Frontier, ReadError>> {
-        let answer = self.ask(End::Head);
-        Box::pin(async { answer.await.unwrap_or_else(|_| Err(stopped())) })
+        Box::pin(self.ends(End::Head))
     }
 
     fn tail(&self) -> BoxFuture<'_, Result<Frontier, ReadError>> {
-        let answer = self.ask(End::Tail);
-        Box::pin(async { answer.await.unwrap_or_else(|_| Err(stopped())) })
+        Box::pin(self.ends(End::Tail))
+    }
+
+    fn tail_of(&self, partition: Partition) -> BoxFuture<'_, Result<Offset, ReadError>> {
+        Box::pin(self.end_of(End::Tail, partition))
     }
 }
 
@@ -254,3 +290,6 @@ fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         RDKafkaLogLevel::Debug => tracing::debug!("Kafka: {facility}: {message}"),
     }
 }
+
+#[cfg(all(test, feature = "test-util"))]
+mod tests;

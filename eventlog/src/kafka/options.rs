@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::ClientConfig;
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 
 /// Where the brokers are, and what a site wants to say to librdkafka.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +93,8 @@ impl KafkaOptions {
         or("reconnect.backoff.max.ms", "1000");
         or("retry.backoff.ms", "20");
         config.set("bootstrap.servers", &self.bootstrap_servers);
+        // What is not wanted of it our own log leaves out.
+        config.set_log_level(RDKafkaLogLevel::Info);
         // Or a topic that was deleted comes back with settings that break every promise.
         config.set("allow.auto.create.topics", "false");
         config
@@ -119,6 +121,9 @@ impl KafkaOptions {
     pub(super) fn consumer(&self) -> ClientConfig {
         let mut config = self.client();
         let mut or = |name, value: String| self.or(&mut config, name, value);
+        // A fetch is answered within FETCH_WAIT_MS, or its broker hangs: sooner than another client would notice, since a write
+        // is not answered before it is read.
+        or("socket.timeout.ms", "3000".to_owned());
         or("fetch.min.bytes", "1".to_owned());
         or("fetch.wait.max.ms", FETCH_WAIT_MS.to_owned());
         or("fetch.queue.backoff.ms", "1".to_owned());

@@ -6,14 +6,14 @@
 use std::{
     sync::{Arc, PoisonError, RwLock},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
     ClientConfig, ClientContext, Message,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
-    message::{DeliveryResult, Header, OwnedHeaders},
+    message::{DeliveryResult, Header, OwnedHeaders, Timestamp as KafkaTimestamp},
     producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer},
 };
 use schemas::{Offset, Partition, Position, Record, Timestamp};
@@ -27,10 +27,13 @@ use crate::{AppendError, Appended, CommitResolver, EnqueueError};
 /// How long what a broken producer still has on its way may take. Longer than it tries by itself.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
 
+/// A producer that breaks sooner than this is not replaced yet: whatever broke it would break the next one.
+const REPLACED_EVERY: Duration = Duration::from_secs(1);
+
 /// Sends records to a cluster.
 pub(super) struct Producer {
     config: ClientConfig,
-    live: RwLock<Arc<Live>>,
+    live: RwLock<(Instant, Arc<Live>)>,
 }
 
 type Live = ThreadedProducer<Reports>;
@@ -44,7 +47,7 @@ type Waiting = Box<CommitResolver>;
 impl Producer {
     pub(super) fn start(config: ClientConfig) -> Result<Self, KafkaError> {
         let live = config.create_with_context(Reports)?;
-        Ok(Self { config, live: RwLock::new(Arc::new(live)) })
+        Ok(Self { config, live: RwLock::new((Instant::now(), Arc::new(live))) })
     }
 
     /// Takes a record without waiting. Records of one partition go out in the order of calls.
@@ -58,7 +61,9 @@ impl Producer {
         let live = self.live();
         match send(&live, topic, partition, record, Box::new(resolver)) {
             Err((error, resolver)) if is_fatal(&error) => {
-                let fresh = self.replace(&live).map_err(|error| refused(&error))?;
+                let Some(fresh) = self.replace(&live).map_err(|error| refused(&error))? else {
+                    return Err(refused(&error));
+                };
                 send(&fresh, topic, partition, record, resolver).map_err(|(error, _)| refused(&error))
             }
             sent => sent.map_err(|(error, _)| refused(&error)),
@@ -71,18 +76,22 @@ impl Producer {
     }
 
     fn live(&self) -> Arc<Live> {
-        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner).1)
     }
 
-    /// Another producer in place of `broken`, unless somebody else was quicker.
-    fn replace(&self, broken: &Arc<Live>) -> Result<Arc<Live>, KafkaError> {
+    /// Another producer in place of `broken`, unless somebody else was quicker, or it is too soon.
+    fn replace(&self, broken: &Arc<Live>) -> Result<Option<Arc<Live>>, KafkaError> {
         let mut live = self.live.write().unwrap_or_else(PoisonError::into_inner);
-        if !Arc::ptr_eq(&live, broken) {
-            return Ok(Arc::clone(&live));
+        let (since, current) = &*live;
+        if !Arc::ptr_eq(current, broken) {
+            return Ok(Some(Arc::clone(current)));
+        }
+        if since.elapsed() < REPLACED_EVERY {
+            return Ok(None);
         }
         let fresh = Arc::new(self.config.create_with_context(Reports)?);
         tracing::error!("The producer of Kafka is broken, another one takes its place");
-        let broken = std::mem::replace(&mut *live, Arc::clone(&fresh));
+        let (_, broken) = std::mem::replace(&mut *live, (Instant::now(), Arc::clone(&fresh)));
         // What it had queued it gives up, what is on its way it waits for: its thread goes on until all has been answered.
         let drain = move || {
             if let Err(error) = broken.flush(DRAIN_PATIENCE) {
@@ -92,7 +101,7 @@ impl Producer {
         if let Err(error) = thread::Builder::new().name("drain producer".to_owned()).spawn(drain) {
             tracing::error!("A broken producer cannot be drained: {error}");
         }
-        Ok(fresh)
+        Ok(Some(fresh))
     }
 }
 
@@ -129,25 +138,24 @@ fn refused(error: &KafkaError) -> EnqueueError {
     }
 }
 
-/// What a delivery report says. `offset` is negative where a broker took a record without saying where.
+/// What a delivery report says. Where it names no append time, the broker knew the record already and did not say where it
+/// stands: the offset is then counted from nothing.
 fn outcome(
     partition: Partition,
     offset: i64,
-    append_time: Option<i64>,
+    append_time: Option<Timestamp>,
     failure: Option<(Status, &KafkaError)>,
 ) -> Result<Appended, AppendError> {
-    let place = u64::try_from(offset).ok();
+    let place = u64::try_from(offset).ok().zip(append_time);
     match (failure, place) {
-        (None, Some(offset)) => {
-            let append_time = append_time.and_then(|millis| u64::try_from(millis).ok());
-            Ok(Appended {
-                position: Position { partition, offset: Offset(offset) },
-                append_time: Timestamp::from_millis(append_time.unwrap_or_default()),
-            })
+        (None, Some((offset, append_time))) => {
+            Ok(Appended { position: Position { partition, offset: Offset(offset) }, append_time })
         }
-        (None, None) | (Some((Status::Stored, _)), _) => {
-            Err(AppendError::Unknown("the log has taken the record and does not say where".into()))
-        }
+        (None, None) | (Some((Status::Stored, _)), _) => Err(AppendError::Unknown(
+            "the log has taken the record and does not say where and when (it does where message.timestamp.type is \
+             LogAppendTime)"
+                .into(),
+        )),
         (Some((Status::NotStored, error)), _) if says_no(error) => {
             Err(AppendError::Refused(error.to_string().into()))
         }
@@ -183,7 +191,11 @@ impl ProducerContext for Reports {
             Err((error, message)) => (message, Some((ffi::status(message), error))),
         };
         let partition = Partition(u32::try_from(message.partition()).unwrap_or_default());
-        waiting.resolve(outcome(partition, message.offset(), message.timestamp().to_millis(), failure));
+        let append_time = match message.timestamp() {
+            KafkaTimestamp::LogAppendTime(millis) => u64::try_from(millis).ok().map(Timestamp::from_millis),
+            KafkaTimestamp::CreateTime(_) | KafkaTimestamp::NotAvailable => None,
+        };
+        waiting.resolve(outcome(partition, message.offset(), append_time, failure));
     }
 }
 

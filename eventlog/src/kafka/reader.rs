@@ -23,7 +23,6 @@ use tokio::sync::mpsc;
 
 use super::{
     Asker, KafkaLog,
-    ends::End as Side,
     ffi::{Fetched, Taken},
     number,
 };
@@ -95,13 +94,14 @@ impl Reader {
         let mut watch = Watch::new();
         while !self.sender.is_closed() {
             let taken = fetched.take(LOOK_EVERY, BATCH_RECORDS_MAX, BATCH_BYTES_MAX);
+            fetched.say_lines();
             if let Err(end) = self.pass_on(taken) {
                 return end;
             }
             // What librdkafka has fetched already is not what it does not fetch.
             if fetched.is_drained()
                 && watch.is_due()
-                && let Ok(Ok(tail)) = self.log.ask(Side::Tail).blocking_recv()
+                && let Ok(tail) = self.log.tail_blocking()
                 && let Some(partition) = watch.stuck(&self.next, tail)
             {
                 return End::Broken(format!("nothing came from partition {partition}, and there is more"));

@@ -9,7 +9,7 @@
 //! | `min.insync.replicas`, `unclean.leader.election.enable` | what was acknowledged survives the loss of a broker |
 //! | `max.message.bytes` | a session of the largest size that a store allows is taken |
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use rdkafka::{
     admin::{
@@ -20,6 +20,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
 };
 use schemas::{PartitionCount, Topic, caps::RETENTION_SLACK};
+use tokio::task::spawn_blocking;
 
 use super::{Asker, Cluster};
 
@@ -229,14 +230,19 @@ impl Cluster {
     ///
     /// # Errors
     /// When the cluster does not answer, or does not let us look.
-    pub async fn describe(&self, topic: &Topic) -> Result<Option<Found>, TopicsError> {
+    pub async fn describe(self: &Arc<Self>, topic: &Topic) -> Result<Option<Found>, TopicsError> {
         let name = topic.to_string();
         let refused = |reason: RDKafkaErrorCode| TopicsError::Refused {
             what: "describe",
             topic: name.clone(),
             reason: reason.to_string(),
         };
-        let Some((partitions, replication)) = self.shape(&name, PATIENCE)? else { return Ok(None) };
+        let (cluster, of) = (Arc::clone(self), name.clone());
+        // It blocks, which no thread of a runtime may.
+        let shape = spawn_blocking(move || cluster.shape(&of, PATIENCE)).await;
+        let Some((partitions, replication)) = shape.map_err(|_| KafkaError::Canceled)?? else {
+            return Ok(None);
+        };
         let resource = ResourceSpecifier::Topic(&name);
         let described = self.admin()?.describe_configs([&resource], &options()).await?;
         let mut found = Found { partitions, replication, ..Found::default() };
@@ -247,6 +253,12 @@ impl Cluster {
                 }
                 found.settings.insert(entry.name, entry.value.unwrap_or_default());
             }
+        }
+        if found.settings.is_empty() {
+            // A broker that has not heard of the topic yet says so like this.
+            let (topic, reason) =
+                (name, "the broker that was asked does not know its settings yet".to_owned());
+            return Err(TopicsError::Refused { what: "describe", topic, reason });
         }
         Ok(Some(found))
     }

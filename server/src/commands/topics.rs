@@ -2,7 +2,7 @@
 //!
 //! Works on the cluster directly: no node need run.
 
-use std::{fs, path::PathBuf};
+use std::{fs, path::PathBuf, sync::Arc};
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -67,7 +67,7 @@ fn show(plan: &TopicPlan) -> anyhow::Result<()> {
     plan.settings().iter().try_for_each(|setting| say(&format!("  {}={}", setting.name, setting.value)))
 }
 
-async fn apply(cluster: &Cluster, plans: &[TopicPlan]) -> anyhow::Result<()> {
+async fn apply(cluster: &Arc<Cluster>, plans: &[TopicPlan]) -> anyhow::Result<()> {
     let mut left = Vec::new();
     for plan in plans {
         let topic = &plan.topic;
@@ -95,7 +95,7 @@ async fn apply(cluster: &Cluster, plans: &[TopicPlan]) -> anyhow::Result<()> {
     if left.is_empty() { Ok(()) } else { Err(Failure::Mismatch(left.join("\n")).into()) }
 }
 
-async fn check(cluster: &Cluster, plans: &[TopicPlan]) -> anyhow::Result<()> {
+async fn check(cluster: &Arc<Cluster>, plans: &[TopicPlan]) -> anyhow::Result<()> {
     let (mut missing, mut broken) = (Vec::new(), Vec::new());
     for plan in plans {
         let Some(found) = look(cluster, plan).await? else {
@@ -119,6 +119,6 @@ async fn check(cluster: &Cluster, plans: &[TopicPlan]) -> anyhow::Result<()> {
     if missing.is_empty() { Ok(()) } else { Err(Failure::NotFound(missing.join("\n")).into()) }
 }
 
-async fn look(cluster: &Cluster, plan: &TopicPlan) -> anyhow::Result<Option<Found>> {
+async fn look(cluster: &Arc<Cluster>, plan: &TopicPlan) -> anyhow::Result<Option<Found>> {
     cluster.describe(&plan.topic).await.map_err(|error| Failure::Unavailable(error.to_string()).into())
 }

@@ -34,10 +34,13 @@ fn the_three_answers_to_a_failed_append_are_told_apart() {
 
 #[test]
 fn a_place_is_believed_only_where_there_is_one() {
-    let stored = outcome(Partition(1), 7, Some(1_000), None).unwrap();
+    let taken_at = Timestamp::from_millis(1_000);
+    let stored = outcome(Partition(1), 7, Some(taken_at), None).unwrap();
     assert_eq!(stored.position, Position { partition: Partition(1), offset: Offset(7) });
-    assert_eq!(stored.append_time, Timestamp::from_millis(1_000));
+    assert_eq!(stored.append_time, taken_at);
     assert!(matches!(outcome(Partition(1), -1001, None, None), Err(AppendError::Unknown(_))));
+    // The second record of a batch that a broker has already: librdkafka counts on from -1.
+    assert!(matches!(outcome(Partition(1), 0, None, None), Err(AppendError::Unknown(_))));
 }
 
 /// A broker in this process that fails as it is told. It keeps nothing on a disk.
@@ -87,7 +90,7 @@ impl Mock {
 
     /// Sends one after the other until one is stored.
     async fn recovers(&mut self) -> Answers {
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let mut answers = Answers::new();
         loop {
             let mut answer = self.send_all(1).await;
@@ -197,6 +200,9 @@ async fn a_fatal_error_costs_a_producer_and_not_the_log() {
     let on_the_way: Vec<_> = (0..10).map(|_| mock.send()).collect();
     tokio::time::sleep(Duration::from_millis(50)).await;
     ffi::break_producer(before.client());
+    // Until it is old enough to be replaced, appends are refused.
+    answers.append(&mut mock.send_all(10).await);
+    answers.append(&mut mock.recovers().await);
     answers.append(&mut mock.send_all(10).await);
     for (key, commit) in on_the_way {
         let answer = tokio::time::timeout(PATIENCE, commit.unwrap()).await.expect("it is answered");
@@ -214,7 +220,7 @@ async fn a_full_queue_answers_at_once() {
     let mut mock = Mock::new(&[("queue.buffering.max.messages", "5")]);
     let mut answers = mock.recovers().await;
     mock.cluster.broker_down(1).unwrap();
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let sent: Vec<_> = (0..20).map(|_| mock.send()).collect();
     assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
     let full = sent.iter().filter(|(_, commit)| matches!(commit, Err(EnqueueError::Full))).count();
