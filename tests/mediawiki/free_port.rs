@@ -12,11 +12,17 @@ const NEIGHBOUR: u16 = 1000;
 const NODES_FROM: u16 = 12_000;
 /// Beyond the neighbours of every base.
 const SERVERS_FROM: u16 = 14_000;
+const BROKERS_FROM: u16 = 15_000;
 const CHOICE: u16 = 1000;
 
 /// A base for `solera dev`.
 pub(crate) fn for_node() -> SocketAddr {
     find(NODES_FROM, |port| is_free(port) && is_free(port + NEIGHBOUR) && is_free(port - NEIGHBOUR))
+}
+
+/// A port for a broker, whose controller listens a thousand above it: beyond those of nodes and servers.
+pub(crate) fn for_broker() -> SocketAddr {
+    find(BROKERS_FROM, |port| is_free(port) && is_free(port + NEIGHBOUR))
 }
 
 /// A port for a server that needs one.

@@ -3,6 +3,7 @@
 //! MediaWiki and its PHP come from `scripts/mediawiki-fetch.sh`; `docs/howto-mediawiki.md` explains the wiring.
 //! Below is the story, then its steps. The other files know one thing each, from the people down to the sockets.
 
+mod broker;
 mod browser;
 mod free_port;
 mod http;
@@ -14,9 +15,10 @@ mod visitor;
 mod wait;
 mod wiki;
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use node::{DEFAULT_TTL_S, Node};
+use node::{DEFAULT_TTL_S, Log, Node};
 use scratch::Scratch;
 use session::SessionKey;
 use visitor::Visitor;
@@ -25,10 +27,27 @@ use wiki::{USER, Wiki};
 /// How far an expiry may lie from what this test's clock expects.
 const EXPIRY_SLACK_S: u64 = 10;
 
+/// Both take ports and processors: one after the other.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 #[test]
 fn mediawiki_keeps_its_sessions_in_solera() {
-    let mut site = Site::start();
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    people_use(Site::start(Log::Embedded));
+}
 
+/// `SOLERA_KAFKA=none` leaves it out.
+#[test]
+fn mediawiki_keeps_its_sessions_in_solera_on_kafka() {
+    if std::env::var_os("SOLERA_KAFKA").is_some_and(|value| value == "none") {
+        println!("LEFT OUT: MediaWiki on real Kafka, as SOLERA_KAFKA=none asks");
+        return;
+    }
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    people_use(Site::start(Log::Kafka));
+}
+
+fn people_use(mut site: Site) {
     a_stranger_reads_the_main_page(&site);
     let ann = a_user_logs_in(&site);
     the_store_holds_the_session_for_its_ttl(&site, &ann);
@@ -186,9 +205,9 @@ struct Site {
 }
 
 impl Site {
-    fn start() -> Self {
+    fn start(log: Log) -> Self {
         let scratch = Scratch::create();
-        let node = Node::start(scratch.path());
+        let node = Node::start(scratch.path(), log);
         let wiki = Wiki::start(scratch.path(), node.address());
         Self { wiki, node, _scratch: scratch }
     }

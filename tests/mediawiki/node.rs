@@ -1,4 +1,4 @@
-//! One `solera dev` over a data directory: start, kill, start again; and what its store says.
+//! One node over a data directory, `solera dev` or one on Kafka: start, kill, start again; and what its store says.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::broker::Broker;
 use crate::free_port;
 use crate::http::{self, Request, Response};
 use crate::process::Process;
@@ -20,9 +21,19 @@ pub(crate) const DEFAULT_TTL_S: u64 = 86_400;
 /// From start to ready, a rebuild of the view included.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// Where a node keeps its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Log {
+    /// On this machine's disk.
+    Embedded,
+    /// In a broker of its own.
+    Kafka,
+}
+
 #[derive(Debug)]
 pub(crate) struct Node {
     process: Process,
+    broker: Option<Broker>,
     address: SocketAddr,
     data_dir: PathBuf,
     log: PathBuf,
@@ -37,12 +48,13 @@ pub(crate) struct Stored {
 }
 
 impl Node {
-    pub(crate) fn start(folder: &Path) -> Self {
+    pub(crate) fn start(folder: &Path, kept: Log) -> Self {
         let address = free_port::for_node();
         let data_dir = folder.join("solera");
         let log = folder.join("solera.log");
-        let process = launch(address, &data_dir, &log);
-        Self { process, address, data_dir, log }
+        let broker = (kept == Log::Kafka).then(|| Broker::start(folder, address, &data_dir));
+        let process = launch(address, broker.as_ref(), &data_dir, &log);
+        Self { process, broker, address, data_dir, log }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -55,7 +67,7 @@ impl Node {
 
     /// On the same data directory and the same ports.
     pub(crate) fn start_again(&mut self) {
-        self.process = launch(self.address, &self.data_dir, &self.log);
+        self.process = launch(self.address, self.broker.as_ref(), &self.data_dir, &self.log);
     }
 
     /// Takes away everything that the log can give back. The node must not be running.
@@ -94,9 +106,15 @@ impl Node {
     }
 }
 
-fn launch(address: SocketAddr, data_dir: &Path, log: &Path) -> Process {
+fn launch(address: SocketAddr, broker: Option<&Broker>, data_dir: &Path, log: &Path) -> Process {
     let mut command = Command::new(env!("CARGO_BIN_EXE_solera"));
-    command.arg("dev").arg("--data-dir").arg(data_dir).arg("--port-base").arg(address.port().to_string());
+    match broker {
+        None => {
+            command.arg("dev").arg("--data-dir").arg(data_dir);
+            command.arg("--port-base").arg(address.port().to_string())
+        }
+        Some(broker) => command.arg("serve").arg("--config").arg(broker.config_of_its_node()),
+    };
     let mut process = Process::spawn("solera", &mut command, log);
     wait::until("solera is ready", READY_WITHIN, || {
         process.assert_running();
