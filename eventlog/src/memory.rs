@@ -10,7 +10,9 @@ use futures::{
     future::BoxFuture,
     stream::{self, BoxStream, StreamExt},
 };
-use schemas::{Offset, Partition, PartitionCount, Position, Record, Topic, caps::BATCH_RECORDS_MAX};
+use schemas::{
+    Offset, Partition, PartitionCount, Position, Record, Timestamp, Topic, caps::BATCH_RECORDS_MAX,
+};
 use tokio::sync::Notify;
 
 use crate::{
@@ -31,6 +33,7 @@ pub struct MemoryLog {
 #[derive(Default)]
 struct Stored {
     entries: BTreeMap<(Partition, Offset), Entry>,
+    head: Frontier,
     tail: Frontier,
 }
 
@@ -54,7 +57,11 @@ impl MemoryLog {
 
     /// Appends at once, and says where.
     pub fn append(&self, partition: Partition, record: Record) -> Appended {
-        let append_time = self.clock.wall();
+        self.append_at(partition, record, self.clock.wall())
+    }
+
+    /// The same, stamped with a time of the caller's choice.
+    pub fn append_at(&self, partition: Partition, record: Record, append_time: Timestamp) -> Appended {
         let mut stored = self.lock();
         let offset = stored.tail.get(partition);
         stored.entries.insert((partition, offset), Entry { offset, append_time, record });
@@ -64,9 +71,17 @@ impl MemoryLog {
         Appended { position: Position { partition, offset }, append_time }
     }
 
-    /// Drops the records of which `keep` says false, which leaves holes, as compaction and retention do.
+    /// Drops the records of which `keep` says false, which leaves holes, as compaction does.
     pub fn retain(&self, mut keep: impl FnMut(Partition, &Entry) -> bool) {
         self.lock().entries.retain(|&(partition, _), entry| keep(partition, entry));
+    }
+
+    /// Drops everything of `partition` before `head`, as retention does: whoever has seen something, and less than that,
+    /// cannot go on.
+    pub fn trim(&self, partition: Partition, head: Offset) {
+        let mut stored = self.lock();
+        stored.head.advance(partition, head);
+        stored.entries.retain(|&(of, offset), _| of != partition || head <= offset);
     }
 
     fn lock(&self) -> MutexGuard<'_, Stored> {
@@ -74,15 +89,22 @@ impl MemoryLog {
     }
 
     /// What comes next after `next`, if anything does.
-    fn batch(&self, next: &Frontier) -> Option<Batch> {
+    fn batch(&self, next: &Frontier) -> Option<Result<Batch, ReadError>> {
         let stored = self.lock();
+        // Who has seen nothing begins wherever the log does.
+        let is_trimmed =
+            |of: &Partition| Offset::ZERO < next.get(*of) && next.get(*of) < stored.head.get(*of);
+        if let Some(partition) = self.partitions.all().find(is_trimmed) {
+            let (asked, earliest) = (next.get(partition), stored.head.get(partition));
+            return Some(Err(ReadError::Trimmed { partition, asked, earliest }));
+        }
         let partition = self.partitions.all().find(|&of| next.get(of) < stored.tail.get(of))?;
         let (from, tail) = (next.get(partition), stored.tail.get(partition));
         let range = stored.entries.range((partition, from)..(partition, tail));
         let entries: Vec<_> = range.map(|(_, entry)| entry.clone()).take(BATCH_RECORDS_MAX).collect();
         let full = entries.len() == BATCH_RECORDS_MAX;
         let up_to = entries.last().filter(|_| full).map_or(tail, |last| last.offset.next());
-        Some(Batch { partition, entries, up_to })
+        Some(Ok(Batch { partition, entries, up_to }))
     }
 }
 
@@ -123,13 +145,20 @@ impl EventLog for MemoryLog {
                 // IMPORTANT: before the look, or an append in between would be missed.
                 appended.as_mut().enable();
                 if let Some(batch) = log.batch(&next) {
-                    next.advance(batch.partition, batch.up_to);
-                    break Some((Ok(batch), (Arc::clone(&log), next)));
+                    if let Ok(Batch { partition, up_to, .. }) = &batch {
+                        next.advance(*partition, *up_to);
+                    }
+                    break Some((batch, (Arc::clone(&log), next)));
                 }
                 appended.await;
             }
         })
         .boxed()
+    }
+
+    fn head(&self) -> BoxFuture<'_, Result<Frontier, ReadError>> {
+        let head = self.lock().head.clone();
+        Box::pin(async { Ok(head) })
     }
 
     fn tail(&self) -> BoxFuture<'_, Result<Frontier, ReadError>> {
@@ -146,8 +175,6 @@ impl fmt::Debug for MemoryLog {
 
 #[cfg(all(test, feature = "test-util"))]
 mod tests {
-    use schemas::Timestamp;
-
     use super::*;
     use crate::{ManualClock, conformance};
 
@@ -176,4 +203,40 @@ mod tests {
     }
 
     crate::conformance_tests!(Memory::new());
+
+    fn frontier(offset: u64) -> Frontier {
+        [(Partition(0), Offset(offset))].into_iter().collect()
+    }
+
+    #[tokio::test]
+    async fn who_has_seen_less_than_was_trimmed_cannot_go_on_and_who_has_seen_nothing_begins_at_the_head() {
+        let Memory(log) = Memory::new();
+        let record =
+            |n: u8| Record { key: vec![n].into(), headers: schemas::Headers::default(), value: None };
+        for n in 0..5 {
+            log.append(Partition(0), record(n));
+        }
+        log.trim(Partition(0), Offset(3));
+        assert_eq!(log.head().await.unwrap().get(Partition(0)), Offset(3));
+        let first = |from| {
+            let mut batches = Arc::clone(&log).read(frontier(from));
+            async move { batches.next().await.unwrap() }
+        };
+        for from in [1, 2] {
+            let trimmed = first(from).await.unwrap_err();
+            assert!(matches!(trimmed, ReadError::Trimmed { earliest: Offset(3), .. }), "{trimmed}");
+        }
+        for from in [0, 3] {
+            let offsets: Vec<_> =
+                first(from).await.unwrap().entries.iter().map(|entry| entry.offset.0).collect();
+            assert_eq!(offsets, [3, 4], "from {from}");
+        }
+        // Trimmed under a reader that stands still meanwhile.
+        let mut reader = Arc::clone(&log).read(frontier(3));
+        assert!(reader.next().await.unwrap().is_ok());
+        log.append(Partition(0), record(9));
+        log.append(Partition(0), record(9));
+        log.trim(Partition(0), Offset(6));
+        assert!(reader.next().await.unwrap().unwrap_err().is_out_of_range());
+    }
 }

@@ -85,6 +85,11 @@ impl Cell {
         }
     }
 
+    /// Whether this cell may vanish at `gc_now`: nothing that it could shadow can arrive any more.
+    pub fn is_droppable(&self, gc_now: Timestamp) -> bool {
+        droppable(self.retain_until, gc_now)
+    }
+
     /// The event that makes this cell again, for a log that lacks it.
     ///
     /// A stripped cell has no contents to append: it becomes the tombstone that is next above it, the same from every

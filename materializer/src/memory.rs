@@ -45,6 +45,11 @@ impl MemoryView {
         self.lock().clone()
     }
 
+    /// Drops the cells of which `keep` says false, as a compaction does.
+    pub fn retain(&self, mut keep: impl FnMut(&KeyId, &Cell) -> bool) {
+        self.lock().cells.retain(|key, cell| keep(key, cell));
+    }
+
     fn lock(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().expect("no holder panics")
     }

@@ -32,3 +32,4 @@ mod view_dir;
 
 pub use repair::repair;
 pub use space::droppable;
+pub use view_dir::goes_on;

@@ -2,7 +2,7 @@
 
 use std::{fs, num::NonZero, sync::Arc, thread, time::Duration};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use api::{
     AnswerRoom, App, Backend, BodyRoom, DiskRoom, Job, Jobs, Lanes, Latch, Limits, Readiness, Sealer, Store,
     Stores, Tls,
@@ -34,7 +34,7 @@ use crate::{
     open_files,
     secrets::{self, Secrets},
     space::{self, SpaceMetrics},
-    store::{Parts, StoreNode},
+    store::{Parts, StartError, StoreNode},
     tasks,
     telemetry::Log,
     tls::DataTls,
@@ -267,9 +267,7 @@ impl Node {
         latch: Latch,
     ) -> anyhow::Result<()> {
         tokio::select! {
-            () = come_up(&store, &latch) => {}
-            // Nobody makes a view anew before the store is up: the next start does.
-            why = lost(&store) => bail!("bring up the store {name}: {why}"),
+            up = come_up(&store, &latch) => up.with_context(|| format!("bring up the store {name}"))?,
             Some(ended) = self.work.join_next() => return Err(self.failure(ended)),
         }
         let backend = Backend { writer: Arc::clone(&store.writer), reads: Arc::clone(&store.reads) };
@@ -345,26 +343,24 @@ impl Node {
     }
 }
 
-/// Brings a store up, however long its log takes to answer. Whatever else may be wrong ends the node elsewhere: the log says
-/// that it has failed, the follower ends.
-async fn come_up(store: &StoreNode, latch: &Latch) {
+/// Brings a store up, however long its log takes to answer. What else may be wrong ends the node elsewhere: the log says that
+/// it has failed, the follower ends.
+///
+/// # Errors
+/// When the log has dropped what the view would go on with.
+async fn come_up(store: &StoreNode, latch: &Latch) -> Result<(), StartError> {
     let mut said = String::new();
-    while let Err(error) = store.come_up().await {
-        let why = error.to_string();
-        if said != why {
-            tracing::warn!("{}: {why}", store.reads.own);
-            latch.waits_for(&why);
-            said = why;
+    loop {
+        let error = match store.come_up().await {
+            up @ (Ok(()) | Err(StartError::Lost(_))) => return up,
+            Err(error) => error.to_string(),
+        };
+        if said != error {
+            tracing::warn!("{}: {error}", store.reads.own);
+            latch.waits_for(&error);
+            said = error;
         }
         sleep(COME_UP_AGAIN_AFTER).await;
-    }
-}
-
-async fn lost(store: &StoreNode) -> Arc<str> {
-    let mut lost = store.lost.subscribe();
-    match lost.wait_for(Option::is_some).await.map(|why| why.clone()) {
-        Ok(Some(why)) => why,
-        _ => std::future::pending().await,
     }
 }
 

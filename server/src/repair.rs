@@ -26,8 +26,10 @@ pub async fn repair(store: &StoreNode, writer_id: WriterId, stop: CancellationTo
     while stop.run_until_cancelled(look.tick()).await.is_some() {
         let now = store.reads.clock.now();
         let owed = store.debts.all();
-        let due =
-            owed.into_iter().filter(|(key, since)| due(*key, (*since).max(since_ready), writer_id) <= now);
+        let due = owed.into_iter().filter(|&(key, since)| {
+            let from = counts_from(since, since_ready, now);
+            due(key, from, writer_id) <= now
+        });
         let due: BTreeMap<_, _> = due.take(REPAIRS_PER_SECOND_MAX as usize).collect();
         let started = Instant::now();
         for (n, key) in (0_u32..).zip(due.into_keys()) {
@@ -52,6 +54,14 @@ async fn pay(store: &StoreNode, key: KeyId) {
     }
 }
 
+/// From when on a debt counts: from when the node was ready, or from when it began after that.
+///
+/// A start folds its log before it has heard the log's time, and dates what it finds by the machine's clock. A date that
+/// lies ahead says that this clock was wrong: to wait for it may take longer than the log keeps the winner.
+fn counts_from(since: Timestamp, since_ready: Timestamp, now: Timestamp) -> Timestamp {
+    if now < since { since_ready } else { since.max(since_ready) }
+}
+
 /// When a debt is to be paid: after 5 s, and up to 5 s later, so that the nodes of a data centre do not all do it.
 fn due(key: KeyId, since: Timestamp, writer_id: WriterId) -> Timestamp {
     let [a, b, c, d, ..] = *key.as_bytes();
@@ -63,6 +73,15 @@ fn due(key: KeyId, since: Timestamp, writer_id: WriterId) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_debt_counts_from_when_the_node_was_ready_and_never_from_a_moment_to_come() {
+        let at = Timestamp::from_millis;
+        let (ready, now) = (at(1_000), at(5_000));
+        assert_eq!(counts_from(at(10), ready, now), ready, "of a replay");
+        assert_eq!(counts_from(at(3_000), ready, now), at(3_000));
+        assert_eq!(counts_from(at(86_400_000), ready, now), ready, "dated by a clock that was a day ahead");
+    }
 
     #[test]
     fn a_debt_is_due_after_its_age_and_within_the_jitter() {

@@ -71,6 +71,9 @@ pub enum StartError {
     /// The view stopped before it had caught up.
     #[error("the view did not catch up: {0}")]
     View(#[from] FenceError),
+    /// A log does not have any more what the view would go on with. Another start makes the view anew.
+    #[error("the view has to be made anew: {0}")]
+    Lost(Arc<str>),
     /// The log does not take this node's first records.
     #[error("the log cannot be written: {0}")]
     Write(#[from] WriteError),
@@ -172,9 +175,17 @@ impl StoreNode {
     /// Requests may come after that, not before.
     ///
     /// # Errors
-    /// When the follower stops before, or the log does not answer.
+    /// When the follower stops before, the log does not answer, or it drops what the view would go on with: nobody makes
+    /// a view anew for a node that has not come up.
     pub async fn come_up(&self) -> Result<(), StartError> {
-        self.catch_up().await?;
+        let mut lost = self.lost.subscribe();
+        tokio::select! {
+            biased;
+            caught_up = self.catch_up() => caught_up?,
+            Ok(why) = lost.wait_for(Option::is_some) => {
+                return Err(StartError::Lost(why.clone().unwrap_or_default()));
+            }
+        }
         Ok(self.writer.announce().await?)
     }
 
@@ -214,3 +225,6 @@ impl LocalView for SeenByWriter {
         self.0.fence.stands_still_because()
     }
 }
+
+#[cfg(test)]
+mod tests;

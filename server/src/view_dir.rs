@@ -10,13 +10,13 @@ use std::{
 };
 
 use anyhow::Context;
-use eventlog::{Clock, EventLog, LogClock, ReadError};
+use eventlog::{Clock, EventLog, Frontier, LogClock, ReadError};
 use futures::future::BoxFuture;
 use materializer::{
     View, ViewError,
     sessions::{SessionView, ViewMemory, ViewOptions},
 };
-use schemas::{Offset, Timestamp};
+use schemas::{Offset, Timestamp, Topic};
 use tokio::time::sleep;
 
 use crate::checkpoints::{self, Checkpoints};
@@ -169,16 +169,10 @@ impl ViewDir {
         }
         for log in &self.logs {
             let (head, tail) = (patiently(log, || log.head()).await?, patiently(log, || log.tail()).await?);
-            // A log that ends before the view's position lost records that the view has seen, or is another log.
-            if saved.logs.get(log.topic()).is_some_and(|saved| !tail.is_at_least(&saved.frontier)) {
-                let reason = format!("it has applied more of {} than the log holds", log.topic());
-                return Ok(Err(ViewError::Foreign(reason.into())));
-            }
-            let goes_on_from =
-                |(partition, up_to): (_, _)| Offset::ZERO == up_to || head.get(partition) <= up_to;
-            if saved.logs.get(log.topic()).is_some_and(|saved| !saved.frontier.iter().all(goes_on_from)) {
-                let reason = format!("{} has dropped records that it has not seen", log.topic());
-                return Ok(Err(ViewError::Foreign(reason.into())));
+            if let Some(saved) = saved.logs.get(log.topic())
+                && let Err(error) = goes_on(log.topic(), &saved.frontier, &head, &tail)
+            {
+                return Ok(Err(error));
             }
         }
         Ok(Ok(view))
@@ -222,6 +216,23 @@ async fn patiently<'a, T>(
     }
 }
 
+/// Whether a view that has applied `applied` of a log may go on with it, as it is now from `head` to `tail`.
+///
+/// # Errors
+/// When it may not: it has to be made anew.
+pub fn goes_on(topic: &Topic, applied: &Frontier, head: &Frontier, tail: &Frontier) -> Result<(), ViewError> {
+    // A log that ends before the view's position lost records that the view has seen, or is another log.
+    if !tail.is_at_least(applied) {
+        return Err(ViewError::Foreign(format!("it has applied more of {topic} than the log holds").into()));
+    }
+    // Who has seen nothing begins wherever the log does.
+    let is_there = |(partition, up_to): (_, _)| Offset::ZERO == up_to || head.get(partition) <= up_to;
+    if !applied.iter().all(is_there) {
+        return Err(ViewError::Foreign(format!("{topic} has dropped records that it has not seen").into()));
+    }
+    Ok(())
+}
+
 /// Removes `dir` and what is in it, if it is there.
 pub(crate) fn remove(dir: &Path) -> anyhow::Result<()> {
     match fs::remove_dir_all(dir) {
@@ -244,6 +255,8 @@ pub(crate) fn numbered(dir: &Path) -> io::Result<Vec<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use schemas::Partition;
+
     use super::*;
 
     #[test]
@@ -256,5 +269,20 @@ mod tests {
         assert_eq!(days_beyond(None, left, after(3000)), None);
         assert_eq!(days_beyond(Some(29 * day), Timestamp::EPOCH, after(30)), None);
         assert_eq!(days_beyond(Some(29 * day), after(60), after(1)), None, "a clock that was set back");
+    }
+
+    #[test]
+    fn a_view_goes_on_where_the_log_still_has_all_that_comes_next_and_nowhere_else() {
+        let topic = Topic { origin: "eqiad".parse().unwrap(), store: "sessions".parse().unwrap() };
+        let frontier = |zero, one| -> Frontier {
+            [(Partition(0), Offset(zero)), (Partition(1), Offset(one))].into_iter().collect()
+        };
+        let (head, tail) = (frontier(3, 0), frontier(9, 2));
+        let rows = [(0, 0, true), (2, 0, false), (3, 0, true), (9, 2, true), (9, 3, false), (10, 2, false)];
+        for (zero, one, expected) in rows {
+            let found = goes_on(&topic, &frontier(zero, one), &head, &tail);
+            assert_eq!(found.is_ok(), expected, "{zero} {one}: {found:?}");
+        }
+        assert!(goes_on(&topic, &Frontier::empty(), &head, &tail).is_ok());
     }
 }

@@ -1,6 +1,14 @@
 //! What no history may show, whatever clocks and crashes did. Rests on what clients saw alone, not on versions.
 
-use super::workload::{Answer, Asked, Operation};
+use std::time::Duration;
+
+use schemas::caps::CLOCK_DRIFT_MAX;
+
+use super::workload::{Answer, Asked, Operation, ttl};
+
+/// How much longer or shorter than it should a session may live: a writer's clock and a reader's are off by the clamp
+/// each, and the log's time that they are clamped to by what an answer takes.
+const UNSURE: Duration = CLOCK_DRIFT_MAX.saturating_mul(2).saturating_add(Duration::from_secs(1));
 
 /// Everything that is wrong with a history.
 pub(crate) fn violations(history: &[Operation]) -> Vec<String> {
@@ -13,6 +21,7 @@ fn violations_of(read: &Operation, history: &[Operation]) -> Vec<String> {
         Some(Answer::Found { value, expires_at, told_at }) => {
             let mut found = wrong_value(read, value, &same_key);
             found.extend(came_back(read, value, &same_key));
+            found.extend(outlived(read, value, &same_key));
             if !expires_at.is_after(told_at) {
                 found.push(format!("expired: {read} was answered at {told_at}"));
             }
@@ -54,7 +63,7 @@ fn came_back(read: &Operation, value: u64, same_key: &[&Operation]) -> Option<St
         |op: &&&Operation| matches!(op.asked, Asked::Put { value: written, .. } if written == value);
     let writer = same_key.iter().find(written_by).filter(|writer| acknowledged(writer))?;
     let gone_before = |op: &&&Operation| {
-        op.machine == read.machine
+        op.memory == read.memory
             && op.answer == Some(Answer::NotFound)
             && writer.ended < op.began
             && op.ended < read.began
@@ -63,10 +72,25 @@ fn came_back(read: &Operation, value: u64, same_key: &[&Operation]) -> Option<St
     Some(format!("came back: {read}\n  written {writer}\n  gone {gone}"))
 }
 
+/// A session is read when nobody's clock can say that it still lives.
+fn outlived(read: &Operation, value: u64, same_key: &[&Operation]) -> Option<String> {
+    let overdue = |op: &&&Operation| match op.asked {
+        Asked::Put { value: written, is_short } => {
+            written == value && op.ended_at + ttl(is_short) + UNSURE < read.began_at
+        }
+        Asked::Delete | Asked::Get => false,
+    };
+    let writer = same_key.iter().find(overdue)?;
+    Some(format!("outlived: {read}\n  written {writer}"))
+}
+
 /// A session that was acknowledged is gone, and nobody can have deleted or outlived it.
 fn lost(read: &Operation, same_key: &[&Operation]) -> Vec<String> {
     let lasting_put = |op: &&&Operation| {
-        matches!(op.asked, Asked::Put { is_short: false, .. }) && acknowledged(op) && op.ended < read.began
+        matches!(op.asked, Asked::Put { is_short: false, .. })
+            && acknowledged(op)
+            && op.ended < read.began
+            && read.ended_at + UNSURE < op.began_at + ttl(false)
     };
     let excuses = |put: &Operation, op: &Operation| {
         let may_follow = !acknowledged(op) || put.began < op.ended;
@@ -87,7 +111,8 @@ mod tests {
     use super::*;
 
     fn op(asked: Asked, answer: Option<Answer>, began: u64, ended: u64) -> Operation {
-        Operation { key: 1, machine: 0, asked, answer, began, ended }
+        let at = Duration::from_millis;
+        Operation { key: 1, memory: 0, asked, answer, began, ended, began_at: at(began), ended_at: at(ended) }
     }
 
     fn short(value: u64, began: u64, ended: u64) -> Operation {
@@ -95,7 +120,7 @@ mod tests {
     }
 
     fn elsewhere(read: Operation) -> Operation {
-        Operation { machine: 1, ..read }
+        Operation { memory: 1, ..read }
     }
 
     fn put(value: u64, began: u64, ended: u64) -> Operation {
@@ -120,9 +145,14 @@ mod tests {
         op(Asked::Get, Some(Answer::NotFound), began, began + 1)
     }
 
+    fn an_hour_later(read: Operation) -> Operation {
+        let later = |at: Duration| at + ttl(false) + 2 * UNSURE;
+        Operation { began_at: later(read.began_at), ended_at: later(read.ended_at), ..read }
+    }
+
     #[test]
     fn the_checkers_see_what_is_wrong_and_only_that() {
-        let cases: [(&str, &[Operation], Option<&str>); 12] = [
+        let cases: [(&str, &[Operation], Option<&str>); 14] = [
             ("own write", &[put(1, 0, 1), found(1, 2)], None),
             ("stale", &[put(1, 0, 1), put(2, 2, 3), found(1, 4)], Some("stale")),
             ("concurrent writes", &[put(1, 0, 3), put(2, 1, 2), found(1, 4)], None),
@@ -134,6 +164,8 @@ mod tests {
             ("expired", &[short(1, 0, 1), found(1, 2), not_found(4)], None),
             ("expired and back", &[short(1, 0, 1), not_found(2), found(1, 4)], Some("came back")),
             ("expired here first", &[short(1, 0, 1), not_found(2), elsewhere(found(1, 4))], None),
+            ("over", &[put(1, 0, 1), an_hour_later(not_found(2))], None),
+            ("over, and read", &[put(1, 0, 1), an_hour_later(found(1, 2))], Some("outlived")),
             ("invented", &[found(9, 0)], Some("nobody wrote")),
         ];
         for (name, history, expected) in cases {

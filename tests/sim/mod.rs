@@ -8,15 +8,25 @@
 //!   SOLERA_SIM_SEED=17 cargo test --profile ci --workspace --test solera sim::one_seed -- --nocapture
 //! ```
 
+use std::collections::BTreeMap;
+
+mod broker;
+mod chance;
 mod checkers;
 mod clock;
+mod defect;
+mod ending;
+mod hand;
 mod log;
 mod node;
+mod pause;
+mod seen;
 mod view;
 mod workload;
 mod world;
 
-use world::{Defect, Outcome, World};
+use defect::Defect;
+use world::{Outcome, World};
 
 /// How many seeds `make test` runs; `SOLERA_SIM_SEEDS` says another number.
 const SEEDS: u64 = 1_000;
@@ -42,6 +52,33 @@ fn the_same_seed_gives_the_same_trace() {
     }
 }
 
+/// A simulation in which nothing happens finds nothing.
+#[test]
+fn what_runs_are_made_for_happens() {
+    const TRIED: u64 = 300;
+    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
+    for seed in 0..TRIED {
+        World::run(seed, None).seen.into_keys().for_each(|what| *seen.entry(what).or_default() += 1);
+    }
+    println!("in so many of {TRIED} seeds: {seen:#?}");
+    let often = [
+        ("a crash with a repair on its way", 30),
+        ("a crash with debts", 30),
+        ("an empty view", 30),
+        ("an old view", 30),
+        ("a record that was compacted away", 150),
+        ("a tombstone that has left the log", 3),
+        ("a record that was too old", 30),
+        ("a view that is behind the log at a start", 10),
+        ("a view that is behind the log while it is served", 2),
+        ("a cell that was dropped", 10),
+    ];
+    for (what, at_least) in often {
+        let in_seeds = seen.get(what).copied().unwrap_or_default();
+        assert!(at_least <= in_seeds, "{what}: in {in_seeds} of {TRIED} seeds");
+    }
+}
+
 #[test]
 fn a_version_chosen_without_a_look_is_caught() {
     assert_caught(Defect::NoLook);
@@ -57,19 +94,51 @@ fn a_log_compacted_without_repair_is_caught() {
     assert_caught(Defect::NoRepair);
 }
 
+#[test]
+fn debts_that_are_forgotten_with_the_process_are_caught() {
+    assert_caught(Defect::DebtsInMemory);
+}
+
+#[test]
+fn tombstones_that_leave_the_log_early_are_caught() {
+    assert_caught(Defect::TombstonesLeaveTheLogEarly);
+}
+
+#[test]
+fn tombstones_that_leave_the_view_early_are_caught() {
+    assert_caught(Defect::TombstonesLeaveTheViewEarly);
+}
+
+#[test]
+fn a_log_whose_time_is_the_writers_is_caught() {
+    assert_caught(Defect::WritersClock);
+}
+
+#[test]
+fn a_node_that_is_ready_too_early_is_caught() {
+    assert_caught(Defect::ReadyTooEarly);
+}
+
 /// Runs one seed and prints what happened.
 #[test]
 fn one_seed() {
     let Some(seed) = std::env::var("SOLERA_SIM_SEED").ok().and_then(|seed| seed.parse().ok()) else { return };
-    let Outcome { trace, violations, successes } = World::run(seed, None);
-    println!("{}\n{successes} operations succeeded", trace.join("\n"));
+    let Outcome { trace, violations, successes, seen } = World::run(seed, None);
+    println!("{}\n{successes} operations succeeded\n{seen:#?}", trace.join("\n"));
     assert!(violations.is_empty(), "{}", violations.join("\n"));
 }
 
 /// At least 1 % of the seeds must notice.
 fn assert_caught(defect: Defect) {
     const TRIED: u64 = 300;
-    let caught = (0..TRIED).filter(|&seed| !World::run(seed, Some(defect)).violations.is_empty()).count();
-    println!("{defect:?}: caught by {caught} of {TRIED} seeds");
-    assert!(TRIED <= 100 * caught as u64, "{defect:?} was caught by {caught} of {TRIED} seeds");
+    let mut found: BTreeMap<String, u64> = BTreeMap::new();
+    for seed in 0..TRIED {
+        if let Some(first) = World::run(seed, Some(defect)).violations.first() {
+            let kind = first.split(':').next().unwrap_or_default();
+            *found.entry(kind.to_owned()).or_default() += 1;
+        }
+    }
+    let caught: u64 = found.values().sum();
+    println!("{defect:?}: caught by {caught} of {TRIED} seeds, first as {found:?}");
+    assert!(TRIED <= 100 * caught, "{defect:?} was caught by {caught} of {TRIED} seeds");
 }

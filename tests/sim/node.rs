@@ -2,87 +2,139 @@
 
 use std::{
     rc::Rc,
-    sync::{Arc, atomic::AtomicI64},
+    sync::{Arc, Mutex, atomic::AtomicI64},
     time::Duration,
 };
 
-use eventlog::{EventLog, LogClock, memory::MemoryLog};
-use futures::future::BoxFuture;
-use materializer::{CellCache, Metrics, View};
+use eventlog::{EventLog, LogClock};
+use futures::{FutureExt, future::BoxFuture};
+use materializer::{
+    CellCache, Metrics, Replay, Successor, View,
+    memory::{Contents, MemoryView},
+};
 use rand::Rng;
 use schemas::{KeyId, MacKey, Position, Version, WriterId};
 use server::{
     config::ReadConsistency,
     store::{Parts, StoreNode},
 };
-use tokio::{sync::watch, task::JoinSet, time::Instant};
+use tokio::{
+    sync::{Notify, oneshot, watch},
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
 use tokio_util::sync::CancellationToken;
 use writer::{FenceFailed, LocalView, LookFailed, Retention};
 
 use super::{
+    broker::Broker,
+    chance::Chance,
     clock::SimClock,
-    log::{Chance, Connection},
+    defect::Defect,
+    log::{Connection, Line},
+    seen::Seen,
     view::{CrashingView, Disk},
-    world::Defect,
 };
 
-/// The longest session of the simulation, and with it the retention of its log.
+/// The longest session of the simulation.
 pub(crate) const TTL_MAX: Duration = Duration::from_secs(3600);
+
+/// How often a node says that it is alive: when it writes, and when it does not.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
+const QUIET_FOR: Duration = Duration::from_secs(10);
+
+/// How soon a view that could not be made anew is tried again.
+const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What stays of a node while it is down.
 #[derive(Debug)]
 pub(crate) struct Machine {
     /// What its view's disk holds.
     pub(crate) disk: Disk,
+    /// What its disk held at some moments: backups, checkpoints.
+    pub(crate) copies: Mutex<Vec<Contents>>,
     /// How far its wall clock is ahead of true time.
     pub(crate) ahead_ms: Arc<AtomicI64>,
+    /// What connects it with the broker.
+    pub(crate) line: Arc<Line>,
+}
+
+impl Machine {
+    /// A machine with an empty disk.
+    pub(crate) fn new(site: &Site, ahead_ms: i64) -> Self {
+        Self {
+            disk: Arc::new(Mutex::new(empty_disk(&site.broker))),
+            copies: Mutex::default(),
+            ahead_ms: Arc::new(ahead_ms.into()),
+            line: Line::new(&site.repair_began),
+        }
+    }
 }
 
 /// What every node of a world shares.
 #[derive(Clone)]
 pub(crate) struct Site {
-    /// The log.
-    pub(crate) broker: Arc<MemoryLog>,
+    /// The broker.
+    pub(crate) broker: Arc<Broker>,
     /// Chance.
     pub(crate) chance: Chance,
     /// When the world began.
     pub(crate) began: Instant,
+    /// How fresh reads are.
+    pub(crate) read_consistency: ReadConsistency,
     /// What is broken.
     pub(crate) defect: Option<Defect>,
+    /// What happened that a run is made for, and how often.
+    pub(crate) seen: Arc<Seen>,
+    /// Learns when a repair goes out.
+    pub(crate) repair_began: Arc<Notify>,
+    /// Learns when a process has ended by itself.
+    pub(crate) ended: Arc<Notify>,
+}
+
+/// How far a process is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// It takes no requests yet, or none at the moment.
+    Unready,
+    /// It takes requests.
+    Ready,
+    /// It has ended by itself, and why.
+    Ended(Arc<str>),
 }
 
 /// A process. Dropped, it has crashed: all its tasks are gone, and what was only in memory with them.
 pub(crate) struct Process {
     /// The store at work.
     pub(crate) store: Rc<StoreNode>,
-    /// Its view.
-    pub(crate) view: Arc<CrashingView>,
-    ready: watch::Receiver<bool>,
+    /// Why the view had to be made anew at the start, if so.
+    pub(crate) began_anew: Option<String>,
+    state: watch::Receiver<State>,
     _tasks: JoinSet<()>,
 }
 
 impl Process {
     /// Starts on what the machine's disk holds.
     pub(crate) fn start(site: &Site, machine: &Machine) -> Self {
-        let (connection, wire) = Connection::open(&site.broker, &site.chance);
-        let early_position = site.defect == Some(Defect::PositionBeforeData);
-        let view = Arc::new(CrashingView::recover(&machine.disk, &site.chance, early_position));
-        let clock =
-            Arc::new(LogClock::new(Arc::new(SimClock::new(site.began, Arc::clone(&machine.ahead_ms)))));
+        let clock = || SimClock::new(site.began, Arc::clone(&machine.ahead_ms));
+        let (connection, wire) = Connection::open(&site.broker, &machine.line, &site.chance, clock());
+        let clock = Arc::new(LogClock::new(Arc::new(clock())));
+        let began_anew = make_anew_if_behind(site, &machine.disk);
+        let view = CrashingView::recover(site, &machine.disk, &clock);
         let marks = view.saved().unwrap().marks;
         clock.remember(marks.newest_append, marks.read_now);
         let writer_id = WriterId(site.chance.lock().unwrap().random());
         let parts = Parts {
-            own: connection as Arc<dyn EventLog>,
+            own: Arc::clone(&connection) as Arc<dyn EventLog>,
             mirrored: Vec::new(),
-            view: Arc::clone(&view) as Arc<dyn View>,
+            view: Arc::new(view) as Arc<dyn View>,
             // Room for a few: some reads find their cell there, others do not.
             cells: CellCache::of(8 * 1024),
             clock,
-            mac: MacKey::derive(b"the simulation's index secret"),
+            mac: mac(),
             retention: Retention::Expiring { ttl_max: TTL_MAX },
             writer_id,
-            read_consistency: ReadConsistency::Dc,
+            read_consistency: site.read_consistency,
             serve_in_outage_for: Duration::ZERO,
             counted: Metrics::register(&prometheus::Registry::new()).unwrap(),
             measured: writer::Metrics::register(&prometheus::Registry::new()).unwrap(),
@@ -92,33 +144,153 @@ impl Process {
         let (store, follower) = StoreNode::assemble_with(parts, blindfold).unwrap();
         let store = Rc::new(store);
 
-        let (becomes_ready, ready) = watch::channel(false);
+        let (says, state) = watch::channel(State::Unready);
+        let says = Says { state: Rc::new(says), ended: Arc::clone(&site.ended) };
         let mut tasks = JoinSet::new();
         tasks.spawn_local(wire);
-        tasks.spawn_local(async { follower.run(CancellationToken::new()).await.unwrap() });
-        let (coming_up, repairs) = (Rc::clone(&store), site.defect != Some(Defect::NoRepair));
+        let at_work = Work {
+            site: site.clone(),
+            disk: Arc::clone(&machine.disk),
+            connection,
+            store: Rc::clone(&store),
+            says: says.clone(),
+        };
         tasks.spawn_local(async move {
-            coming_up.come_up().await.unwrap();
-            becomes_ready.send_replace(true);
-            if repairs {
-                server::repair(&coming_up, writer_id, CancellationToken::new()).await;
-            }
+            let ended = follower.run(CancellationToken::new()).await;
+            says.that_it_ends(&ended.err().map_or("the follower ended".into(), |error| error.to_string()));
         });
-        Self { store, view, ready, _tasks: tasks }
+        tasks.spawn_local(at_work.run(writer_id));
+        Self { store, began_anew, state, _tasks: tasks }
     }
 
     /// Whether it takes requests.
     pub(crate) fn is_ready(&self) -> bool {
-        *self.ready.borrow()
+        *self.state.borrow() == State::Ready
     }
 
-    /// Resolves when it takes requests.
-    pub(crate) fn becomes_ready(&self) -> impl Future<Output = ()> + use<> {
-        let mut ready = self.ready.clone();
-        async move {
-            ready.wait_for(|ready| *ready).await.unwrap();
+    /// Why it has ended by itself, if it has.
+    pub(crate) fn ended_because(&self) -> Option<Arc<str>> {
+        match &*self.state.borrow() {
+            State::Ended(why) => Some(Arc::clone(why)),
+            State::Unready | State::Ready => None,
         }
     }
+
+    /// What its view says.
+    pub(crate) fn cells(&self) -> Vec<(KeyId, materializer::Cell)> {
+        self.store.reads.serving.view().view().scan(None, usize::MAX).unwrap()
+    }
+}
+
+/// Tells the world how far a process is.
+#[derive(Clone)]
+struct Says {
+    state: Rc<watch::Sender<State>>,
+    ended: Arc<Notify>,
+}
+
+impl Says {
+    fn that_it_ends(&self, why: &str) {
+        self.state.send_replace(State::Ended(why.into()));
+        self.ended.notify_one();
+    }
+}
+
+/// What a node does beside its follower.
+struct Work {
+    site: Site,
+    disk: Disk,
+    connection: Arc<Connection>,
+    store: Rc<StoreNode>,
+    says: Says,
+}
+
+impl Work {
+    async fn run(self, writer_id: WriterId) {
+        let up = if self.site.defect == Some(Defect::ReadyTooEarly) {
+            self.store.writer.announce().await.map_err(|error| error.to_string())
+        } else {
+            self.store.come_up().await.map_err(|error| error.to_string())
+        };
+        if let Err(why) = up {
+            return self.says.that_it_ends(&why);
+        }
+        self.says.state.send_replace(State::Ready);
+        let repairs = async {
+            if self.site.defect != Some(Defect::NoRepair) {
+                server::repair(&self.store, writer_id, CancellationToken::new()).await;
+            }
+        };
+        futures::join!(repairs, self.beat(), self.store.reads.look_for_the_log(), self.watch_for_loss());
+    }
+
+    async fn beat(&self) {
+        let mut due = interval(BEAT_EVERY);
+        due.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            due.tick().await;
+            // Another one will say the same.
+            let _refused = self.store.writer.beat(QUIET_FOR).await;
+        }
+    }
+
+    /// What the node's task of this name does, with a rebuild of its own.
+    async fn watch_for_loss(&self) {
+        let mut lost = self.store.lost.subscribe();
+        while lost.wait_for(Option::is_some).await.is_ok() {
+            self.says.state.send_replace(State::Unready);
+            self.site.seen.note("a view that is behind the log while it is served");
+            while self.rebuild().await.is_none() {
+                sleep(TRY_AGAIN_AFTER).await;
+            }
+            tokio::select! {
+                biased;
+                caught_up = self.store.catch_up() => match caught_up {
+                    Ok(()) => drop(self.says.state.send_replace(State::Ready)),
+                    Err(error) => return self.says.that_it_ends(&error.to_string()),
+                },
+                // Lost again.
+                _ = lost.wait_for(Option::is_some) => {}
+            }
+        }
+    }
+
+    /// A view made anew beside the one that is served, and put in its place.
+    async fn rebuild(&self) -> Option<()> {
+        let own = Arc::clone(&self.connection) as Arc<dyn EventLog>;
+        let view = Arc::new(MemoryView::from_contents(empty_disk(&self.site.broker)));
+        let clock = &self.store.reads.clock;
+        let into = Arc::clone(&view) as Arc<dyn View>;
+        let mut replay = Replay::new(&own, &[], into, mac(), Arc::clone(clock)).unwrap();
+        let tails = replay.tails().await.ok()?;
+        replay.up_to(&tails, |_, _| ()).await.ok()?;
+        *self.disk.lock().unwrap() = view.contents();
+        let view = CrashingView::recover(&self.site, &self.disk, clock);
+        let (served, is_served) = oneshot::channel();
+        self.store.successor.send(Successor { view: Arc::new(view), served }).await.ok()?;
+        is_served.await.ok()
+    }
+}
+
+/// A start compares the view's positions with both ends of the log, and begins with an empty one where it cannot go on.
+fn make_anew_if_behind(site: &Site, disk: &Disk) -> Option<String> {
+    let log = &site.broker.log;
+    let answered = "a log in memory answers at once";
+    let head = log.head().now_or_never().expect(answered).unwrap();
+    let tail = log.tail().now_or_never().expect(answered).unwrap();
+    let mut disk = disk.lock().unwrap();
+    let why = server::goes_on(log.topic(), &disk.saved.logs[log.topic()].frontier, &head, &tail).err()?;
+    *disk = empty_disk(&site.broker);
+    Some(why.to_string())
+}
+
+/// A view that has seen nothing.
+pub(crate) fn empty_disk(broker: &Broker) -> Contents {
+    MemoryView::new([(broker.log.topic().clone(), broker.log.incarnation())]).contents()
+}
+
+fn mac() -> MacKey {
+    MacKey::derive(b"the simulation's index secret")
 }
 
 /// A writer that does not look before it chooses a version.

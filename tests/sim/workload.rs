@@ -9,7 +9,7 @@ use schemas::{Headers, KeyId, Sealed, Timestamp, Until};
 use server::store::StoreNode;
 use writer::{Deadline, Set};
 
-use super::{log::Chance, node::TTL_MAX};
+use super::{chance::Chance, node::TTL_MAX};
 
 /// Few keys, so that operations meet.
 const KEYS: u8 = 2;
@@ -22,8 +22,8 @@ const PATIENCE: Duration = Duration::from_millis(400);
 pub(crate) struct Operation {
     /// Whose session.
     pub(crate) key: u8,
-    /// Which machine was asked.
-    pub(crate) machine: usize,
+    /// Whose memory of what readers were told: a machine's, for as long as its disk remembers.
+    pub(crate) memory: usize,
     /// What was asked.
     pub(crate) asked: Asked,
     /// What was answered; `None` when the client cannot know what happened.
@@ -32,6 +32,10 @@ pub(crate) struct Operation {
     pub(crate) began: u64,
     /// The same for the answer.
     pub(crate) ended: u64,
+    /// When it began, in true time since the world did.
+    pub(crate) began_at: Duration,
+    /// When it was answered.
+    pub(crate) ended_at: Duration,
 }
 
 /// What a client asks.
@@ -75,8 +79,7 @@ impl Asked {
         let deadline = Deadline::within(PATIENCE);
         match self {
             Self::Put { value, is_short } => {
-                let ttl = if is_short { Duration::from_millis(300) } else { TTL_MAX };
-                let expires_at = Until::At(now.saturating_add(ttl));
+                let expires_at = Until::At(now.saturating_add(ttl(is_short)));
                 let sealed = Sealed(Bytes::copy_from_slice(&value.to_be_bytes()));
                 let set = Set { key, sealed, expires_at, headers: Headers::default() };
                 store.writer.put(set, deadline).await.ok().map(|_| Answer::Done)
@@ -98,6 +101,11 @@ impl Asked {
     }
 }
 
+/// How long a session lives.
+pub(crate) const fn ttl(is_short: bool) -> Duration {
+    if is_short { Duration::from_millis(300) } else { TTL_MAX }
+}
+
 /// The key id of a small number.
 fn key_id(key: u8) -> KeyId {
     KeyId::from_bytes([key; 16])
@@ -105,7 +113,7 @@ fn key_id(key: u8) -> KeyId {
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, machine: _, asked, answer, began, ended } = self;
+        let Self { key, asked, answer, began, ended, .. } = self;
         write!(f, "{began:>4}-{ended:<4} key {key} {asked:?} -> {answer:?}")
     }
 }
