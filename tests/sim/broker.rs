@@ -58,6 +58,9 @@ pub(crate) const COMPACTION_LAG: Duration = Duration::from_secs(600);
 /// How long a topic keeps what it holds, and a tombstone that a cleaning has seen.
 pub(crate) const RETENTION: Duration = TTL_MAX.saturating_add(RETENTION_SLACK);
 
+/// How long the broker waits between two cleanings, at most.
+pub(crate) const CLEANED_WITHIN: Duration = Duration::from_secs(4);
+
 /// The broker that all machines of a world share.
 #[derive(Debug)]
 pub(crate) struct Broker {
@@ -144,11 +147,21 @@ impl Broker {
         self.clock.wall()
     }
 
-    /// One run of the cleaner and of retention.
-    pub(crate) fn clean(&self) {
+    /// One run of the cleaner and of retention, as far as chance wants.
+    fn clean(&self) {
         for partition in self.log.partitions().all() {
-            self.compact(partition);
-            self.trim(partition);
+            let end = self.lazily(self.compactable(partition));
+            self.compact(partition, end);
+            let end = self.lazily(self.old(partition));
+            self.trim(partition, end);
+        }
+    }
+
+    /// One run of the cleaner and of retention that drops all that it may.
+    pub(crate) fn clean_all(&self) {
+        for partition in self.log.partitions().all() {
+            self.compact(partition, self.compactable(partition));
+            self.trim(partition, self.old(partition));
         }
     }
 
@@ -159,10 +172,20 @@ impl Broker {
         }
     }
 
-    fn compact(&self, partition: Partition) {
+    /// Where what is too young to be compacted begins.
+    fn compactable(&self, partition: Partition) -> Offset {
         let now = self.clock.wall();
-        let is_young = |time: Timestamp| now < time.saturating_add(self.rules.compaction_lag);
-        let end = self.lazily(self.first(partition, is_young));
+        self.first(partition, |time| now < time.saturating_add(self.rules.compaction_lag))
+    }
+
+    /// Where what is too young to go begins.
+    fn old(&self, partition: Partition) -> Offset {
+        let (now, retention) = (self.clock.wall(), self.rules.retention);
+        self.first(partition, |time| retention.is_none_or(|kept| now <= time.saturating_add(kept)))
+    }
+
+    fn compact(&self, partition: Partition, end: Offset) {
+        let now = self.clock.wall();
         let mut seen = self.tombstones.lock().unwrap();
         let may_go_from = now.saturating_add(self.rules.tombstones);
         self.keep_last(partition, end, |offset| {
@@ -195,11 +218,7 @@ impl Broker {
         });
     }
 
-    fn trim(&self, partition: Partition) {
-        let Some(retention) = self.rules.retention else { return };
-        let now = self.clock.wall();
-        let is_kept = |time: Timestamp| now <= time.saturating_add(retention);
-        let end = self.lazily(self.first(partition, is_kept));
+    fn trim(&self, partition: Partition, end: Offset) {
         let mut old = Vec::new();
         self.log.retain(|of, entry| {
             if of == partition && entry.offset < end {
@@ -232,7 +251,7 @@ impl Broker {
     /// `end`, or something before it: whole segments go, and not at once.
     fn lazily(&self, end: Offset) -> Offset {
         let mut chance = self.chance.lock().unwrap();
-        if chance.random() { end } else { Offset(chance.random_range(0..=end.0)) }
+        if chance.random_ratio(3, 4) { end } else { Offset(chance.random_range(0..=end.0)) }
     }
 }
 
@@ -241,7 +260,7 @@ async fn work(broker: Arc<Broker>, mut arriving: UnboundedReceiver<Late>) {
     let mut late = JoinSet::new();
     let cleaning = async {
         loop {
-            sleep(some_ms(&broker.chance, 4_000)).await;
+            sleep(some_ms(&broker.chance, u64::try_from(CLEANED_WITHIN.as_millis()).unwrap())).await;
             broker.clean();
         }
     };

@@ -11,7 +11,8 @@ pub(crate) enum Defect {
     NoRepair,
     /// What the log owes is forgotten with the process.
     DebtsInMemory,
-    /// `delete.retention.ms` is shorter than a session may live.
+    /// `delete.retention.ms` is shorter than a session may live. Between 2 and 7 of 300 seeds notice; `small_scope` does
+    /// for sure.
     TombstonesLeaveTheLogEarly,
     /// A view drops a tombstone when the session that it replaced would have ended.
     TombstonesLeaveTheViewEarly,

@@ -1,8 +1,8 @@
-//! A seeded simulation of one data centre: two nodes on one log, clocks that are skewed and stepped by hours, crashes and
-//! restarts.
+//! A seeded simulation of one data centre: one node or two on a log that is cleaned as Kafka cleans, clocks that are
+//! skewed and stepped by hours, crashes, views that come back empty or old, pauses of up to two days.
 //!
-//! Everything that decides (writer, fold, fence, barrier, repair) is the real code; the log, the view, time and chance
-//! are the simulation's, on one thread with paused time. The same seed gives the same trace.
+//! Everything that decides (writer, fold, fence, barrier, repair, rebuild) is the real code; the log, the view, time and
+//! chance are the simulation's, on one thread with paused time. The same seed gives the same trace.
 //!
 //! ```text
 //!   SOLERA_SIM_SEED=17 cargo test --profile ci --workspace --test solera sim::one_seed -- --nocapture
@@ -21,6 +21,7 @@ mod log;
 mod node;
 mod pause;
 mod seen;
+mod small_scope;
 mod view;
 mod workload;
 mod world;
@@ -97,11 +98,6 @@ fn a_log_compacted_without_repair_is_caught() {
 #[test]
 fn debts_that_are_forgotten_with_the_process_are_caught() {
     assert_caught(Defect::DebtsInMemory);
-}
-
-#[test]
-fn tombstones_that_leave_the_log_early_are_caught() {
-    assert_caught(Defect::TombstonesLeaveTheLogEarly);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use rand::Rng;
 use tokio::time::{advance, sleep, timeout};
 
 use super::{
-    broker::{COMPACTION_LAG, RETENTION},
+    broker::{CLEANED_WITHIN, COMPACTION_LAG, RETENTION},
     chance::{one_in, some_ms},
     defect::Defect,
     world::World,
@@ -174,7 +174,8 @@ impl World {
                 self.crash(n);
                 self.start(n);
             }
-            sleep(some_ms(&self.site.chance, 6_000)).await;
+            // Long enough for the broker to clean at least once.
+            sleep(CLEANED_WITHIN + some_ms(&self.site.chance, 3_000)).await;
         }
     }
 }
