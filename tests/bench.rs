@@ -5,12 +5,13 @@ mod servers;
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use serde_json::Value;
 
 use crate::harness::{Launch, Node};
-use servers::{Manner, Server};
+use servers::{LATE, Manner, Server};
 
 const SOLERA: &str = env!("CARGO_BIN_EXE_solera");
 
@@ -62,7 +63,9 @@ fn it_counts_what_the_node_counts() {
     let requests = count(&report, "/requests");
     assert!((700..900).contains(&requests), "400/s for 2 s, and chance: {report}");
     assert_eq!(count(&report, "/latency/count"), requests);
-    assert!(report["latency"]["p50_us"].as_f64() <= report["latency"]["p999_us"].as_f64());
+    let quantiles = ["p50_us", "p90_us", "p95_us", "p99_us", "p999_us", "max_us"];
+    let times = quantiles.map(|name| report["latency"][name].as_f64().unwrap());
+    assert!(0.0 < times[0] && times.is_sorted(), "{times:?}");
     assert!(0.0 < report["server"]["cpu_us_per_request"].as_f64().unwrap(), "{report}");
     assert!(1_000_000 < count(&report, "/server/rss_bytes"), "{report}");
 }
@@ -138,6 +141,47 @@ fn a_rate_that_is_not_reached_is_an_error() {
     );
     assert_eq!(code, Some(1), "{report}");
     assert!(200 < count(&report, "/errors/unsent"), "{report}");
+}
+
+#[test]
+fn how_late_another_node_shows_a_session_is_found_out_with_few_looks() {
+    let server = Server::start(Manner::ShowsLate);
+    let other = server.url();
+    let (code, report) =
+        bench(&server.url(), &format!("--visible-at {other} --duration 2s --warmup 1500ms --size 100"));
+    assert_eq!(code, Some(0), "{report}");
+    let p50 = Duration::from_secs_f64(report["visible"]["p50_us"].as_f64().unwrap() / 1e6);
+    // The middle between two looks, a fifth apart, may be a tenth before it; a busy machine looks late.
+    assert!(LATE.mul_f64(0.9) <= p50 && p50 < LATE * 3, "{LATE:?} after it was written: {report}");
+    let looks = report["looks"].as_f64().unwrap();
+    assert!((1.0..5.0).contains(&looks), "{report}");
+}
+
+#[test]
+fn a_session_that_another_node_never_shows_or_shows_otherwise_is_a_failure() {
+    let written = Server::start(Manner::Faithful);
+    for (manner, complaint) in
+        [(Manner::Faithful, "was not to be seen"), (Manner::Fails, "answered with 500")]
+    {
+        let other = Server::start(manner);
+        let arguments = ["bench", &written.url(), "--visible-at", &other.url(), "--timeout", "300ms"];
+        let output = Command::new(SOLERA).args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{manner:?}");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains(complaint), "{manner:?}: {said}");
+    }
+    let flips = Server::start(Manner::FlipsABit);
+    let output =
+        Command::new(SOLERA).args(["bench", &flips.url(), "--visible-at", &flips.url()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[test]
+fn a_floor_without_its_place_is_a_wrong_command() {
+    for floor in ["fdatasync", "appends", "replay", "kafka-ends", "kafka-seen", "kafka-read"] {
+        let output = Command::new(SOLERA).args(["bench", "--floor", floor]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{floor}: {output:?}");
+    }
 }
 
 /// A floor that serves, ended when dropped.

@@ -5,6 +5,7 @@
 mod chaos;
 mod compaction;
 mod conformance;
+mod floors;
 mod holes;
 mod load;
 mod nodes;

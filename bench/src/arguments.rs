@@ -1,7 +1,12 @@
 //! What `solera bench` can be asked.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use anyhow::Context;
 use clap::{ArgGroup, Args, ValueEnum};
 
 use crate::{
@@ -25,12 +30,17 @@ pub struct Arguments {
     /// Where the floor listens; port 0 is any.
     #[arg(long, value_name = "ADDRESS", requires = "serve", help_heading = "Floors")]
     pub(crate) listen: Option<SocketAddr>,
-    /// Measures what no store on this disk can beat, without a server.
-    #[arg(long, value_name = "KIND", requires = "dir", help_heading = "Floors")]
+    /// Measures what no store on this disk, or on this cluster, can beat, without a server.
+    #[arg(long, value_name = "KIND", help_heading = "Floors")]
+    #[arg(requires_ifs = [("fdatasync", "dir"), ("appends", "dir"), ("replay", "dir")])]
+    #[arg(requires_ifs = [("kafka-ends", "topic"), ("kafka-seen", "topic"), ("kafka-read", "topic")])]
     pub(crate) floor: Option<Floor>,
-    /// A folder on the disk that is measured; what is written there is removed again.
-    #[arg(long, value_name = "DIR", requires = "floor", help_heading = "Floors")]
-    pub(crate) dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: Place,
+    /// Another node of the same data centre: how long after a POST was sent to URL can it be read there? One client that
+    /// writes a new session and reads it once; no other load, and no `--rate` or `--mix`.
+    #[arg(long, value_name = "URL", requires = "url", conflicts_with = "preload")]
+    pub(crate) visible_at: Option<Target>,
     #[command(flatten)]
     pub(crate) load: Load,
 }
@@ -52,7 +62,7 @@ pub(crate) enum Serve {
     Hyper,
 }
 
-/// Floors of a disk.
+/// Floors of a disk, and of a Kafka cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Floor {
     /// A loop that appends to a growing file and calls `fdatasync`, for as long as `--duration` says.
@@ -61,6 +71,45 @@ pub(crate) enum Floor {
     Appends,
     /// Reads the log in `--dir`, the data directory of a node that does not run, and puts what it says into an empty view.
     Replay,
+    /// Asks where the partitions of `--topic` end. With `--connections` above 1 so many wait, and share questions.
+    KafkaEnds,
+    /// Appends to `--topic`, `--connections` records of `--size` bytes at a time, until a consumer has seen them.
+    KafkaSeen,
+    /// Reads all of `--topic` and discards it.
+    KafkaRead,
+}
+
+/// Where a floor is measured.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Place {
+    /// A folder on the disk that is measured; what is written there is removed again.
+    #[arg(long, value_name = "DIR", requires = "floor", help_heading = "Floors")]
+    dir: Option<PathBuf>,
+    /// Kafka's brokers: `host:port`, or several with commas between.
+    #[arg(long, value_name = "SERVERS", requires = "topic", help_heading = "Floors")]
+    bootstrap_servers: Option<String>,
+    /// A topic that there is. `kafka-seen` writes to it, so take one that no store uses.
+    #[arg(long, value_name = "NAME", requires_all = ["floor", "bootstrap_servers"], help_heading = "Floors")]
+    topic: Option<String>,
+}
+
+impl Place {
+    /// The folder.
+    ///
+    /// # Errors
+    /// Without one.
+    pub(crate) fn dir(&self) -> anyhow::Result<&Path> {
+        self.dir.as_deref().context("this floor needs --dir")
+    }
+
+    /// Brokers and topic.
+    ///
+    /// # Errors
+    /// Without them.
+    pub(crate) fn topic(&self) -> anyhow::Result<(&str, &str)> {
+        let both = self.bootstrap_servers.as_deref().zip(self.topic.as_deref());
+        both.context("this floor needs --bootstrap-servers and --topic")
+    }
 }
 
 /// How a server is loaded.

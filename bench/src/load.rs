@@ -160,7 +160,8 @@ impl Running {
     }
 }
 
-fn write_headers(ttl: Option<u64>) -> String {
+/// Headers that every write has, each line with its end.
+pub(crate) fn write_headers(ttl: Option<u64>) -> String {
     let mut headers = "Content-Type: application/octet-stream\r\n".to_owned();
     if let Some(seconds) = ttl {
         headers.push_str(&format!("Session-Ttl: {seconds}\r\n"));
@@ -169,7 +170,7 @@ fn write_headers(ttl: Option<u64>) -> String {
 }
 
 /// Tells runs apart: the sequence numbers of two have nothing to do with each other.
-fn run_number() -> u32 {
+pub(crate) fn run_number() -> u32 {
     let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     #[expect(clippy::cast_possible_truncation, reason = "milliseconds of the last 49 days tell runs apart")]
     let run = since.as_millis() as u32;

@@ -65,12 +65,14 @@ pub(crate) struct Report {
     generator_cores: f64,
 }
 
+/// Quantiles of times, in microseconds.
 #[derive(Debug, Serialize)]
-struct Latency {
+pub(crate) struct Latency {
     count: u64,
     mean_us: f64,
     p50_us: f64,
     p90_us: f64,
+    p95_us: f64,
     p99_us: f64,
     p999_us: f64,
     max_us: f64,
@@ -198,11 +200,8 @@ impl Report {
             preload.write(text)?;
         }
         writeln!(text, "rate       {:.0}/s, {} requests", self.rate, self.requests)?;
-        writeln!(
-            text,
-            "\n{:<10} {:>10} {:>10} {:>10} {:>10} {:>10}   us",
-            "", "p50", "p90", "p99", "p99.9", "max"
-        )?;
+        writeln!(text)?;
+        Latency::write_head(text)?;
         self.latency.write("all", text)?;
         for (name, latency) in &self.by_method {
             latency.write(name, text)?;
@@ -224,21 +223,32 @@ impl Report {
 }
 
 impl Latency {
-    fn of(times: &Times) -> Self {
+    pub(crate) fn of(times: &Times) -> Self {
         Self {
             count: times.count(),
             mean_us: times.micros_mean(),
             p50_us: times.micros_at(0.5),
             p90_us: times.micros_at(0.9),
+            p95_us: times.micros_at(0.95),
             p99_us: times.micros_at(0.99),
             p999_us: times.micros_at(0.999),
             max_us: times.micros_at(1.0),
         }
     }
 
-    fn write(&self, name: &str, text: &mut String) -> std::fmt::Result {
-        let Self { count, mean_us: _, p50_us, p90_us, p99_us, p999_us, max_us } = self;
-        let all = [p50_us, p90_us, p99_us, p999_us, max_us];
+    /// The first line of a table.
+    pub(crate) fn write_head(text: &mut String) -> std::fmt::Result {
+        write!(text, "{:<10}", "")?;
+        for name in ["p50", "p90", "p95", "p99", "p99.9", "max"] {
+            write!(text, " {name:>10}")?;
+        }
+        writeln!(text, "   us")
+    }
+
+    /// A line of it.
+    pub(crate) fn write(&self, name: &str, text: &mut String) -> std::fmt::Result {
+        let Self { count, mean_us: _, p50_us, p90_us, p95_us, p99_us, p999_us, max_us } = self;
+        let all = [p50_us, p90_us, p95_us, p99_us, p999_us, max_us];
         write!(text, "{name:<10}")?;
         for value in all {
             write!(text, " {value:>10.1}")?;

@@ -105,7 +105,7 @@ impl Times {
         self.0.mean() / 1000.0
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(crate) fn add(&mut self, other: &Self) {
         self.0.add(&other.0).expect("all have the same bounds");
     }
 }

@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// How a server behaves.
@@ -41,14 +41,25 @@ pub(super) enum Manner {
     StallsOnce,
     /// Every answer takes 20 ms.
     Slow,
+    /// A session is to be seen 30 ms after it was written, as if another node had to hear of it.
+    ShowsLate,
 }
+
+/// How long `ShowsLate` takes.
+pub(super) const LATE: Duration = Duration::from_millis(30);
 
 #[derive(Debug)]
 struct State {
     manner: Manner,
-    sessions: Mutex<HashMap<String, Vec<u8>>>,
+    sessions: Mutex<HashMap<String, Session>>,
     requests: AtomicU32,
     stop: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Session {
+    body: Vec<u8>,
+    written: Instant,
 }
 
 /// A server on a port of its own. Its threads end with the connections and with the process.
@@ -127,7 +138,7 @@ impl State {
         Some(match method {
             "POST" => {
                 if self.manner != Manner::KeepsTheFirst || !sessions.contains_key(target) {
-                    sessions.insert(target.to_owned(), body);
+                    sessions.insert(target.to_owned(), Session { body, written: Instant::now() });
                 }
                 message("201 Created", b"", headers)
             }
@@ -143,8 +154,10 @@ impl State {
         })
     }
 
-    fn read(&self, sessions: &HashMap<String, Vec<u8>>, target: &str, tenth: bool) -> Option<Vec<u8>> {
-        let mut found = sessions.get(target).cloned();
+    fn read(&self, sessions: &HashMap<String, Session>, target: &str, tenth: bool) -> Option<Vec<u8>> {
+        let shown =
+            |session: &&Session| self.manner != Manner::ShowsLate || LATE <= session.written.elapsed();
+        let mut found = sessions.get(target).filter(shown).map(|session| session.body.clone());
         match (self.manner, &mut found) {
             (Manner::Invents, None) => return Some(b"of course".to_vec()),
             (Manner::Forgets, _) if tenth => return None,
@@ -152,7 +165,7 @@ impl State {
             (Manner::CutsShort, Some(body)) => body.truncate(1000),
             (Manner::ReturnsAnother, Some(body)) => {
                 let other = sessions.iter().find(|(key, _)| *key != target);
-                other.map(|(_, theirs)| theirs)?.clone_into(body);
+                other.map(|(_, theirs)| &theirs.body)?.clone_into(body);
             }
             _ => {}
         }

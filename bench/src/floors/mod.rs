@@ -4,16 +4,17 @@ mod appends;
 mod axum;
 mod fdatasync;
 mod hyper;
+mod kafka;
 mod replay;
 
-use std::{io::Write, net::SocketAddr, path::Path};
+use std::{io::Write, net::SocketAddr};
 
 use ::axum::body::Bytes;
 use anyhow::Context;
 use tokio::net::TcpListener;
 
 use crate::{
-    arguments::{Floor, Load, Serve},
+    arguments::{Floor, Load, Place, Serve},
     body::{self, ANY_KEY, Stamp},
 };
 
@@ -41,11 +42,14 @@ pub(crate) fn serve(
     })
 }
 
-/// Measures a disk.
-pub(crate) fn disk(kind: Floor, dir: &Path, load: &Load, out: &mut impl Write) -> anyhow::Result<()> {
+/// Measures a disk or a cluster.
+pub(crate) fn measure(kind: Floor, place: &Place, load: &Load, out: &mut impl Write) -> anyhow::Result<()> {
     match kind {
-        Floor::Fdatasync => fdatasync::run(dir, load, out),
-        Floor::Appends => appends::run(dir, out),
-        Floor::Replay => replay::run(dir, load, out),
+        Floor::Fdatasync => fdatasync::run(place.dir()?, load, out),
+        Floor::Appends => appends::run(place.dir()?, out),
+        Floor::Replay => replay::run(place.dir()?, load, out),
+        Floor::KafkaEnds => kafka::ends::run(&kafka::Topic::of(place)?, load, out),
+        Floor::KafkaSeen => kafka::seen::run(&kafka::Topic::of(place)?, load, out),
+        Floor::KafkaRead => kafka::read::run(&kafka::Topic::of(place)?, load, out),
     }
 }
