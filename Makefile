@@ -10,7 +10,7 @@ help:
 	@echo 'make run-kafka  the same on Kafka: one broker from its jars, two nodes (PORT=8081, KAFKA_PORT=19092)'
 	@echo 'make test     checks everything that CI checks, with the minutes of each step'
 	@echo 'make nightly  kills the program 5,000 times, runs 100,000 seeds of the simulation, fails more disks and clocks'
-	@echo 'make figures  measures the figures of docs/benchmarks.md, about an hour (FIGURES="get post --small" for less)'
+	@echo 'make figures  measures the figures of docs/benchmarks.md, over an hour (FIGURES="kafka-post kafka-get --small" for less)'
 	@echo 'make instructions  counts those of a GET, a POST and an applied event, and compares (RECORD=1 writes them down)'
 	@echo 'make hostile  slow clients and a fuzzer of others against the program, about three minutes'
 	@echo 'make fmt      formats the code'

@@ -17,15 +17,29 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+SCRIPTS = Path(__file__).resolve().parent
+
 PORT = 18900
+
+DC = "figures"
+"""The data centre of all nodes, with which the names of topics begin."""
+
 PATIENCE_S = 180
 """How long a server may take to start or stop."""
 
 SETTLE_S = 1200
 """How long a server may have something to do after the last write: cleaning a log of ten million records takes minutes."""
+
+QUIET_CORES = 0.05
+"""What a server uses at most that has nothing to do: a node with two stores on Kafka takes 0.015."""
+
+PARTITIONS = 4
+"""Of each topic of Kafka. More make smaller batches, of Solera's and of the floors alike."""
 
 
 # -- figures ----------------------------------------------------------------------------------------------------------
@@ -163,9 +177,7 @@ def rebuild(run):
             node.start()
             full.append(node.ready_ms / 1000)
             run.settle(node)
-            began = time.monotonic()
-            node.order("rebuild")
-            folding.append(time.monotonic() - began)
+            folding.append(node.time_order("rebuild"))
             run.settle(node)
     run.say(f"A view of {keys} sessions of 1024 bytes, made again")
     run.row("bare loop that reads the log and puts", bare, "s")
@@ -209,7 +221,159 @@ def tombstones(run):
     run.ratio("GET p99, after : before", after, before, "latency", "p99_us")
 
 
-FIGURES = {figure.__name__: figure for figure in (get, post, space, memory, start, rebuild, tombstones)}
+# -- figures on Kafka -------------------------------------------------------------------------------------------------
+
+
+def kafka_post(run):
+    """POST on Kafka, acks=all, one broker, beside the sum of what it has to wait for; and when another node shows it."""
+    run.defaults(rounds=5, seconds=2)
+    load = ["--keys", 10_000, "--size", 2048, "--mix", "post=1", "--distribution", "uniform", "--rate", "max", "--sparse"]
+    with run.kafka() as kafka, kafka.node() as node, kafka.node() as other, run.floor("axum") as axum:
+        kafka.warm_up(node)
+        things = {}
+        for many in (1, 64):
+            things[f"query, {many}"] = partial(kafka.floor, "kafka-ends", "dc", many)
+            things[f"seen, {many}"] = partial(kafka.floor, "kafka-seen", "floor", many)
+            servers = {"axum": axum, "dc": node.store("dc"), "node": node.store("node")}
+            for name, server in servers.items():
+                things[f"{name}, {many}"] = partial(run.bench, server, *load, "--connections", many, warmup=1)
+        things["visible"] = partial(kafka.visible, node.store("node"), other.store("node"))
+        out = run.rounds(things, lambda thing: thing())
+    run.say(f"POST on Kafka, 2048 bytes, acks=all, one broker, {PARTITIONS} partitions")
+    for many in (1, 64):
+        query = of(out[f"query, {many}"], "ends", "p50_us")
+        seen, ack = (of(out[f"seen, {many}"], what, "p50_us") for what in ("seen", "ack"))
+        posts = {name: of(out[f"{name}, {many}"], "latency", "p50_us") for name in ("axum", "dc", "node")}
+        run.row(f"{many} at a time: bare end-offset query, p50", query, "us")
+        run.row(f"{many} at a time: bare produce to acknowledgement, p50", ack, "us")
+        run.row(f"{many} at a time: bare produce to consume, p50", seen, "us")
+        run.row(f"{many} at a time: bare axum POST, p50", posts["axum"], "us")
+        run.row(f"{many} at a time: POST, read_consistency dc, p50", posts["dc"], "us")
+        run.pairs(f"p50, {many} at a time, dc : query + produce to consume + axum", posts["dc"],
+                  sums(query, seen, posts["axum"]))
+        run.row(f"{many} at a time: POST, read_consistency node, p50", posts["node"], "us")
+        run.pairs(f"p50, {many} at a time, node : produce to consume + axum", posts["node"], sums(seen, posts["axum"]))
+    for name in ("dc", "node"):
+        run.row(f"64 at a time, {name}: rate", of(out[f"{name}, 64"], "rate"), "/s")
+        cpu = of(out[f"{name}, 64"], "server", "cpu_us_per_request")
+        run.row(f"64 at a time, {name}: CPU of the node a request", cpu, "us")
+    for quantile in ("p50", "p99"):
+        visible = of(out["visible"], "visible", f"{quantile}_us")
+        seen = of(out["seen, 1"], "seen", f"{quantile}_us")
+        run.row(f"visible on another node, {quantile}", visible, "us")
+        run.pairs(f"visible on another node : bare produce to consume, {quantile}", visible, seen)
+    run.row("shares of sessions that were visible at the first look (0.33)", of(out["visible"], "found_at_once"), "")
+
+
+def kafka_get(run):
+    """GET on Kafka without writes: what the barrier costs, beside the bare end-offset query and axum."""
+    run.defaults(rounds=5, seconds=2)
+    keys = run.keys or 10_000
+    load = ["--keys", keys, "--size", 2048, "--mix", "get=1", "--distribution", "zipf:0.99", "--rate", "max"]
+    with run.kafka() as kafka, kafka.node() as node, run.floor("axum") as axum:
+        kafka.warm_up(node)
+        servers = {"axum": axum, "dc": node.store("dc"), "node": node.store("node")}
+        for name in ("dc", "node"):
+            run.preload(servers[name], keys, 2048)
+        run.settle(node)
+        things = {}
+        for many in (1, 64):
+            things[f"query, {many}"] = partial(kafka.floor, "kafka-ends", "dc", many)
+            for name, server in servers.items():
+                things[f"{name}, {many}"] = partial(run.bench, server, *load, "--connections", many, warmup=1)
+        out = run.rounds(things, lambda thing: thing())
+    run.say(f"GET on Kafka, {keys} sessions of 2048 bytes in memory, no writes, one broker, {PARTITIONS} partitions")
+    query, shared = (of(out[f"query, {many}"], "ends", "p50_us") for many in (1, 64))
+    gets = {thing: of(reports, "latency", "p50_us") for thing, reports in out.items() if "query" not in thing}
+    run.row("bare end-offset query, p50", query, "us")
+    run.row("bare end-offset query, shared by 64 who wait, p50", shared, "us")
+    for thing, values in gets.items():
+        name, many = thing.split(", ")
+        what = "bare axum GET" if name == "axum" else f"GET, read_consistency {name}"
+        run.row(f"{what}, {many} at a time, p50", values, "us")
+    run.pairs("p50, 1 at a time, dc : query + axum", gets["dc, 1"], sums(query, gets["axum, 1"]))
+    run.pairs("p50, 64 at a time, dc : 2 queries + axum", gets["dc, 64"], sums(query, query, gets["axum, 64"]))
+    run.pairs("p50, 64 at a time, dc : query + axum", gets["dc, 64"], sums(query, gets["axum, 64"]))
+    run.row("64 at a time, dc: rate", of(out["dc, 64"], "rate"), "/s")
+    run.row("64 at a time, node: rate", of(out["node, 64"], "rate"), "/s")
+    run.ratio("rate, 64 at a time, dc : node", out["dc, 64"], out["node, 64"], "rate")
+
+
+def kafka_rebuild(run):
+    """A view made again from a topic, beside a bare consumer that discards it; and reads of the served view meanwhile."""
+    run.defaults(rounds=3, seconds=5)
+    keys, rate = run.keys or (100_000 if run.small else 1_000_000), 2000
+    load = ["--keys", keys, "--size", 1024, "--mix", "get=1", "--distribution", "zipf:0.99", "--rate", rate]
+    bare, full, folding, beside = [], [], [], []
+    idle, during, covered = [], [], []
+    with run.kafka() as kafka, kafka.node({"dc": "dc"}) as node, ThreadPoolExecutor(1) as background:
+        run.preload(node.store("dc"), keys, 1024)
+        for number in range(run.round_count):
+            print(f"  round {number + 1} of {run.round_count}", file=sys.stderr)
+            node.stop()
+            shutil.rmtree(node.data / "view")
+            bare.append(run.json(kafka.floor_command("kafka-read", "dc")))
+            node.start()
+            full.append(node.ready_ms / 1000)
+            folding.append(node.time_order("rebuild"))
+            run.settle(node)
+            run.seed += 1
+            idle.append(run.bench(node.store("dc"), *load, warmup=1))
+            rebuilding = background.submit(node.time_order, "rebuild", 0.1)
+            began = time.monotonic()
+            during.append(run.bench(node.store("dc"), *load, warmup=1))
+            took = time.monotonic() - began
+            beside.append(rebuilding.result())
+            covered.append(min(1, beside[-1] / took))
+    run.say(f"A view of {keys} sessions of 1024 bytes, made again from a topic of {PARTITIONS} partitions")
+    run.row("records in the topic", of(bare, "records"), "")
+    run.row("bare consumer that discards them", of(bare, "seconds"), "s")
+    run.row("bare consumer: rate", of(bare, "rate"), "/s")
+    run.row("start without a view, to /readyz 200", full, "s")
+    run.row("start without a view: rate", [records / s for records, s in zip(of(bare, "records"), full)], "/s")
+    run.pairs("pace, start : bare consumer", of(bare, "seconds"), full)
+    run.row("`solera rebuild` beside the view that is served", folding, "s")
+    run.pairs("pace, rebuild : bare consumer", of(bare, "seconds"), folding)
+    run.row(f"GET p99 at {rate}/s, idle", of(idle, "latency", "p99_us"), "us")
+    run.row(f"GET p99 at {rate}/s, while `solera rebuild` runs", of(during, "latency", "p99_us"), "us")
+    run.ratio("GET p99, during : idle", during, idle, "latency", "p99_us")
+    run.row("`solera rebuild` beside these reads", beside, "s")
+    run.row("share of these reads' time that it ran", covered, "")
+
+
+def kafka_mix(run):
+    """The production mix and 65/35 at 2,000 and 5,000 requests a second, open loop."""
+    run.defaults(rounds=3, seconds=5)
+    keys = run.keys or (5_000 if run.small else 100_000)
+    mixes = {"74/25/1": "get=74,post=25,delete=1", "65/35": "get=65,post=35"}
+    with run.kafka() as kafka, kafka.node() as node:
+        kafka.warm_up(node)
+        things = {}
+        for store in ("dc", "node"):
+            run.preload(node.store(store), keys, 2048)
+            for mix, weights in mixes.items():
+                for rate in (2000, 5000):
+                    load = ["--keys", keys, "--size", 2048, "--mix", weights, "--rate", rate, "--sparse", "--timeout", "60s"]
+                    thing = partial(run.bench, node.store(store), *load, warmup=1)
+                    things[f"{mix}, {rate:,}/s, {store}"] = thing
+        run.settle(node)
+        out = run.rounds(things, lambda thing: thing())
+    quantiles = ("p50", "p95", "p99")
+    load = f"{keys} sessions of 2048 bytes, zipf:0.99, 64 connections"
+    run.say(f"GET/POST/DELETE on Kafka, open loop, {load}: microseconds", quantiles)
+    for name, reports in out.items():
+        for method in ("get", "post", "delete"):
+            if all(method in report["by_method"] for report in reports):
+                values = {quantile: of(reports, "by_method", method, f"{quantile}_us") for quantile in quantiles}
+                run.columns(f"{name}: {method.upper()}", values)
+
+
+FIGURES = {
+    figure.__name__.replace("_", "-"): figure
+    for figure in (
+        get, post, space, memory, start, rebuild, tombstones, kafka_post, kafka_get, kafka_rebuild, kafka_mix
+    )
+}
 
 
 # -- measuring --------------------------------------------------------------------------------------------------------
@@ -221,17 +385,22 @@ class Run:
     def __init__(self, asked):
         self.program, self.small = asked.program, asked.small
         self.keys, self.memory_mb = asked.keys, asked.memory_mb
-        self.round_count = asked.rounds or (2 if asked.small else 5)
+        self.asked_rounds, self.asked_seconds = asked.rounds, asked.seconds
         self.seed = 1
-        self.seconds = asked.seconds or (2 if asked.small else 20)
         self.dir = Path(tempfile.mkdtemp(prefix="solera-figures-", dir=asked.dir))
         self.raw, self.ports = {}, iter(range(PORT, PORT + 900))
+
+    def defaults(self, rounds, seconds):
+        """How many rounds, and how many seconds of a measurement, unless something else was asked for."""
+        self.round_count = self.asked_rounds or (2 if self.small else rounds)
+        self.seconds = self.asked_seconds or (2 if self.small else seconds)
 
     @contextmanager
     def node(self, name, memory_mb, under=None):
         """A node with an empty data directory. It is stopped, and its data removed, at the end."""
         folder = Path(tempfile.mkdtemp(prefix=f"solera-{name}-", dir=under or self.dir))
-        node = Node(self.program, folder, next(self.ports), memory_mb)
+        config = f"base_uri: /sessions/v1\nmemory_mb: {memory_mb}\n{make_secrets(folder)}"
+        node = Node(self.program, folder, next(self.ports), config)
         try:
             node.start()
             yield node
@@ -240,8 +409,21 @@ class Run:
             shutil.rmtree(folder)
 
     @contextmanager
+    def kafka(self):
+        """A broker from Kafka's jars, with a topic for each read consistency and one for the floors."""
+        subprocess.run([SCRIPTS / "kafka-fetch.sh"], stdout=subprocess.DEVNULL, check=True)
+        folder = Path(tempfile.mkdtemp(prefix="solera-kafka-", dir=self.dir))
+        kafka = Kafka(self, folder, next(self.ports))
+        try:
+            kafka.start()
+            yield kafka
+        finally:
+            kafka.stop()
+            shutil.rmtree(folder)
+
+    @contextmanager
     def floor(self, kind):
-        """A bare handler that returns 2 KB to every GET."""
+        """A bare handler that returns 2 KB to every GET, and takes every POST."""
         command = [self.program, "bench", "--serve", kind, "--listen", "127.0.0.1:0", "--size", "2048"]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
@@ -283,7 +465,7 @@ class Run:
         while quiet_since is None or time.monotonic() < quiet_since + 22:
             if deadline < time.monotonic():
                 sys.exit(f"the node still works {SETTLE_S} s after the last write")
-            is_quiet = node.cpu_share(2) < 0.02
+            is_quiet = node.cpu_share(2) < QUIET_CORES
             quiet_since = (quiet_since or time.monotonic()) if is_quiet else None
 
     def rounds(self, things, measure):
@@ -297,8 +479,8 @@ class Run:
                 results[name].append(measure(thing))
         return results
 
-    def say(self, title):
-        print(f"\n{title}\n\n| | median | lowest - highest |\n|---|---|---|")
+    def say(self, title, columns=("median", "lowest - highest")):
+        print(f"\n{title}\n\n| | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
         self.title = title
 
     def row(self, name, values, unit):
@@ -306,6 +488,12 @@ class Run:
         low, high = min(values), max(values)
         spread = f"{short(low)} - {short(high)}" if 1 < len(values) else ""
         print(f"| {name} | {short(statistics.median(values))} {unit} | {spread} |", flush=True)
+
+    def columns(self, name, values):
+        """A row of several figures, each with its lowest and its highest."""
+        self.raw.setdefault(self.title, {})[name] = values
+        cells = [f"{short(statistics.median(v))} ({short(min(v))} - {short(max(v))})" for v in values.values()]
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
     def ratio(self, name, ours, theirs, *path):
         self.pairs(name, of(ours, *path), of(theirs, *path))
@@ -339,18 +527,19 @@ class Server:
 class Node(Server):
     """A node with a data directory of its own."""
 
-    def __init__(self, program, folder, port, memory_mb):
+    def __init__(self, program, folder, port, config):
+        """`config` is all of the configuration but what is this node's own."""
         super().__init__(f"http://127.0.0.1:{port}/sessions/v1/", None)
         self.program, self.folder, self.port, self.data = program, folder, port, folder / "data"
-        for name in ("index", "ring"):
-            (folder / name).write_text(secrets.token_hex(32))
-            (folder / name).chmod(0o600)
         (folder / "config.yaml").write_text(
-            f"listen_address: 127.0.0.1\nlisten_port: {port}\nbase_uri: /sessions/v1\nlog_level: warning\n"
-            f"dc: figures\ndata_dir: {self.data}\nmemory_mb: {memory_mb}\n"
-            f"secrets:\n  index: {{ file: {folder}/index }}\n  ring: [ {{ id: 1, file: {folder}/ring }} ]\n"
+            f"listen_address: 127.0.0.1\nlisten_port: {port}\nlog_level: warning\n"
+            f"dc: {DC}\ndata_dir: {self.data}\n{config}"
         )
         self.process = None
+
+    def store(self, name):
+        """One of several stores of the node, to be loaded while it runs as it does now."""
+        return Server(f"http://127.0.0.1:{self.port}/{name}/v1/", self.pid)
 
     def start(self):
         """Returns when it is ready; `ready_ms` says how long that took."""
@@ -387,9 +576,15 @@ class Node(Server):
             values[name] = values.get(name, 0) + float(value)
         return values
 
-    def order(self, task):
+    def time_order(self, task, look_every_s=0.005):
+        """The same as `order`, and how many seconds it took."""
+        began = time.monotonic()
+        self.order(task, look_every_s)
+        return time.monotonic() - began
+
+    def order(self, task, look_every_s=0.005):
         """Has a job done, and waits for its end."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port + 1000, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port + 1000, timeout=PATIENCE_S)
         try:
             connection.request("POST", f"/v1/{task}")
             answer = connection.getresponse()
@@ -400,7 +595,7 @@ class Node(Server):
                     return
                 if job["state"] != "running":
                     break
-                time.sleep(0.005)
+                time.sleep(look_every_s)
                 connection.request("GET", where)
                 answer = connection.getresponse()
                 said = answer.read().decode()
@@ -425,6 +620,94 @@ class Node(Server):
                 self.process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 self.kill()
+
+
+class Kafka:
+    """One broker, and the nodes and floors that are measured on it."""
+
+    def __init__(self, run, folder, port):
+        self.run, self.folder, self.port = run, folder, port
+        self.secrets = make_secrets(folder)
+        self.process = None
+
+    def start(self):
+        """Returns when the topics are there."""
+        command = [SCRIPTS / "kafka-broker.sh", self.folder / "broker", str(self.port)]
+        with open(self.folder / "output", "wb") as output:
+            self.process = subprocess.Popen(command, stdout=output, stderr=output)
+        stores = {"dc": "dc", "node": "node", "floor": "node"}
+        config = self.folder / "topics.yaml"
+        config.write_text(f"dc: {DC}\ndata_dir: {self.folder}/none\n{self.config(stores)}")
+        apply = [self.run.program, "topics", "apply", "--config", config]
+        began = time.monotonic()
+        while (ended := subprocess.run(apply, capture_output=True, text=True, check=False)).returncode != 0:
+            if self.process.poll() is not None or began + PATIENCE_S < time.monotonic():
+                said = (self.folder / "output").read_text()
+                sys.exit(f"there are no topics:\n{said}{ended.stdout}{ended.stderr}")
+            time.sleep(0.5)
+
+    def config(self, stores):
+        """What all nodes have in common: stores by name, with their read consistency."""
+        kafka = f"{{ bootstrap_servers: '127.0.0.1:{self.port}', replication: 1, partitions: {PARTITIONS} }}"
+        lines = [f"  {name}: {{ base_uri: /{name}/v1, read_consistency: {of} }}\n" for name, of in stores.items()]
+        # Whatever stalls is to be seen as a time, not as a request that fails and ends the run.
+        limits = "limits: { request_timeout_ms: 20000 }\n"
+        return f"log:\n  kafka: {kafka}\n{limits}{self.secrets}stores:\n{''.join(lines)}"
+
+    @contextmanager
+    def node(self, stores=None):
+        """A node with a store for each read consistency, or with these."""
+        folder = Path(tempfile.mkdtemp(prefix="node-", dir=self.folder))
+        node = Node(self.run.program, folder, next(self.run.ports), self.config(stores or {"dc": "dc", "node": "node"}))
+        try:
+            node.start()
+            yield node
+        finally:
+            node.stop()
+
+    def warm_up(self, node):
+        """The broker is a Java program: it gets quick by being used."""
+        load = ["--keys", 10_000, "--size", 2048, "--mix", "post=1", "--rate", "max", "--sparse"]
+        for many in (1, 64):
+            self.run.bench(node.store("dc"), *load, "--connections", many, seconds=2 if self.run.small else 5, warmup=0)
+
+    def floor_command(self, kind, store):
+        topic = ["--bootstrap-servers", f"127.0.0.1:{self.port}", "--topic", f"{DC}.{store}"]
+        return [self.run.program, "bench", "--floor", kind, *topic, "--json"]
+
+    def floor(self, kind, store, many):
+        """The report of a floor at which so many wait at the same time, on the topic of a store."""
+        command = self.floor_command(kind, store)
+        command += ["--connections", many, "--size", 2048, "--duration", f"{self.run.seconds}s", "--warmup", "1s"]
+        return self.run.json(command)
+
+    def visible(self, written, read):
+        """How soon a node shows what another was given. Three times as long as the rest, since only one is written at a
+        time, and the slowest of a hundred count."""
+        command = [self.run.program, "bench", written.url, "--visible-at", read.url, "--size", 2048, "--json"]
+        return self.run.json([*command, "--duration", f"{3 * self.run.seconds}s", "--warmup", "1s"])
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(PATIENCE_S)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+
+
+def make_secrets(folder):
+    """Makes them, and returns what a configuration says of them."""
+    for name in ("index", "ring"):
+        (folder / name).write_text(secrets.token_hex(32))
+        (folder / name).chmod(0o600)
+    return f"secrets:\n  index: {{ file: {folder}/index }}\n  ring: [ {{ id: 1, file: {folder}/ring }} ]\n"
+
+
+def sums(*figures):
+    """Round by round."""
+    return [sum(values) for values in zip(*figures)]
 
 
 def of(reports, *path):
@@ -457,7 +740,7 @@ def machine(folder):
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog="\n".join(f"{name:8} {figure.__doc__}" for name, figure in FIGURES.items()),
+        epilog="\n".join(f"{name:13} {figure.__doc__}" for name, figure in FIGURES.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"of {', '.join(FIGURES)}; all without one")
@@ -466,8 +749,8 @@ def main():
     parser.add_argument("--small", action="store_true", help="minutes in place of an hour: shows that it works")
     parser.add_argument("--keys", type=int, help="sessions, in place of each figure's own number")
     parser.add_argument("--memory-mb", type=int, help="memory_mb of get (1000) and memory (320)")
-    parser.add_argument("--rounds", type=int, help="rounds of each comparison (5)")
-    parser.add_argument("--seconds", type=int, help="seconds of each measurement (20)")
+    parser.add_argument("--rounds", type=int, help="rounds of each comparison (5; 3 in kafka-rebuild and kafka-mix)")
+    parser.add_argument("--seconds", type=int, help="seconds of each measurement (20; 2 or 5 on Kafka)")
     parser.add_argument("--json", help="a file for the values of all rounds")
     asked = parser.parse_args()
     for name in asked.figures:
@@ -480,6 +763,7 @@ def main():
             print("warning: something else is at work on this machine", file=sys.stderr)
         for name in asked.figures or FIGURES:
             print(name, file=sys.stderr)
+            run.defaults(rounds=5, seconds=20)
             FIGURES[name](run)
     finally:
         shutil.rmtree(run.dir)

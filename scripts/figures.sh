@@ -1,8 +1,9 @@
 #!/bin/sh
 # Measures the figures of docs/benchmarks.md: builds the program without debug assertions and runs scripts/figures.py.
 #
-#   scripts/figures.sh [get] [post] [space] [memory] [start] [rebuild] [tombstones] [--small] [--dir DIR] ...
-#                                       --help says all
+#   scripts/figures.sh [get] [post] [space] [memory] [start] [rebuild] [tombstones]
+#                      [kafka-post] [kafka-get] [kafka-rebuild] [kafka-mix] [--small] [--dir DIR] ...
+#                                       --help says all; those on Kafka need Java, and fetch its jars
 set -eu
 
 cd "$(dirname "$0")/.."
