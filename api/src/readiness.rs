@@ -52,7 +52,7 @@ impl Readiness {
         self.set(name, Check::Ok);
     }
 
-    /// Probes are told to send nobody here any more, from now on, and why. Whoever comes all the same is served.
+    /// Nobody is to be sent here any more, from now on, and why. Requests on open connections are served.
     pub fn drain(&self, reason: &str) {
         *self.draining.lock().expect("no holder panics") = Some(reason.into());
     }

@@ -84,10 +84,13 @@ impl Outage {
         judged
     }
 
-    /// The partition answers, and the view is where it ends.
-    pub(crate) fn end(&self, partition: Partition) {
+    /// The partition answered somebody who asked at `asked`, and the view was where it ended then. What began since goes on.
+    pub(crate) fn end(&self, partition: Partition, asked: Instant) {
         self.since.send_if_modified(|since| {
-            let ends = since.remove(&partition).is_some();
+            let ends = since.get(&partition).is_some_and(|began| *began <= asked);
+            if ends {
+                since.remove(&partition);
+            }
             self.is_open.store(!since.is_empty(), Ordering::Release);
             ends
         });
@@ -122,7 +125,7 @@ mod tests {
         advance(Duration::from_millis(1)).await;
         assert_eq!(outage.way(HERE), Way::Refuse);
         assert_eq!(outage.begin(HERE), Way::Refuse, "another read in vain does not begin it anew");
-        outage.end(HERE);
+        outage.end(HERE, Instant::now());
         assert_eq!(outage.way(HERE), Way::Ask);
         assert_eq!(outage.begin(HERE), Way::Serve, "the next outage has its own time");
     }
@@ -136,8 +139,20 @@ mod tests {
         outage.begin(THERE);
         advance(MINUTE / 2).await;
         assert_eq!((outage.way(HERE), outage.way(THERE)), (Way::Refuse, Way::Serve));
-        outage.end(HERE);
+        outage.end(HERE, Instant::now());
         assert_eq!((outage.way(HERE), outage.way(THERE)), (Way::Ask, Way::Serve));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_from_before_it_began_does_not_end_it() {
+        let outage = Outage::new(MINUTE);
+        let asked = Instant::now();
+        advance(Duration::from_millis(1)).await;
+        outage.begin(HERE);
+        outage.end(HERE, asked);
+        assert_eq!(outage.way(HERE), Way::Serve);
+        outage.end(HERE, Instant::now());
+        assert_eq!(outage.way(HERE), Way::Ask);
     }
 
     #[tokio::test(start_paused = true)]

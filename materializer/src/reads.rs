@@ -5,7 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use eventlog::LogClock;
 use futures::future::join_all;
 use prometheus::IntCounter;
-use schemas::{KeyId, PartitionCount, Position, Topic, Version};
+use schemas::{KeyId, Partition, PartitionCount, Position, Topic, Version};
+use tokio::time::Instant;
 
 use crate::{
     Barrier, BarrierError, Cell, Fence, FenceError, Outage, PROBE_EVERY, Serving, ViewError, outage::Way,
@@ -98,15 +99,18 @@ impl Reads {
         // The sender is part of `self`.
         while outages.wait_for(|silent| !silent.is_empty()).await.is_ok() {
             // All of them: where one does not answer, others may not, and nobody has asked for them yet.
-            let probe = |partition| async move { (partition, barrier.pass(partition, PROBE_PATIENCE).await) };
-            for (partition, probed) in join_all(self.partitions.all().map(probe)).await {
-                match probed {
-                    Ok(()) => outage.end(partition),
-                    Err(BarrierError::View(_)) => {}
-                    Err(BarrierError::Log(_) | BarrierError::Late) => drop(outage.begin(partition)),
-                }
-            }
+            join_all(self.partitions.all().map(|partition| self.probe(partition, barrier, outage))).await;
             tokio::time::sleep(PROBE_EVERY).await;
+        }
+    }
+
+    async fn probe(&self, partition: Partition, barrier: &Barrier, outage: &Outage) {
+        let began = Instant::now();
+        match barrier.pass(partition, PROBE_PATIENCE).await {
+            Ok(()) => outage.end(partition, began),
+            // The log answers, and the view is not there yet: what began ends when it is.
+            Err(BarrierError::View(_)) => {}
+            Err(BarrierError::Log(_) | BarrierError::Late) => drop(outage.begin(partition)),
         }
     }
 

@@ -2,19 +2,25 @@
 //! another. A follower does both on one, since there every hop between threads is a writer's wait.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::Context;
+use eventlog::{Frontier, ReadError};
 use materializer::{FollowError, Replay, ViewError};
-use tokio::{runtime::Handle, task::spawn_blocking};
+use schemas::Topic;
+use tokio::{runtime::Handle, task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::store::Parts;
 
 /// From so many records on it is worth a second thread. Fewer take a moment, and the follower keeps their cells in memory.
 const FAR: u64 = 10_000;
+
+/// How soon a log that does not answer is asked again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// How often the log says how far it has come.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -27,7 +33,7 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 pub(crate) async fn catch_up(parts: &Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let Parts { own, mirrored, view, clock, mac, counted, .. } = parts;
     let replay = Replay::new(own, mirrored, Arc::clone(view), mac.clone(), Arc::clone(clock))?;
-    let tails = replay.tails().await?;
+    let tails = tails(&replay).await?;
     let records = replay.distance_to(&tails)?;
     if records < FAR {
         return Ok(());
@@ -50,5 +56,18 @@ pub(crate) async fn catch_up(parts: &Parts, stop: CancellationToken) -> anyhow::
     match spawn_blocking(fold).await.context("the fold panicked")? {
         None | Some(Ok(()) | Err(FollowError::View(ViewError::NoSpace(_)))) => Ok(()),
         Some(Err(error)) => Err(error.into()),
+    }
+}
+
+/// Where the logs end, however long they take to say so: a broker may be away for a while.
+async fn tails(replay: &Replay) -> Result<BTreeMap<Topic, Frontier>, FollowError> {
+    loop {
+        match replay.tails().await {
+            Err(FollowError::Log { topic, source: source @ ReadError::Unavailable(_) }) => {
+                tracing::warn!("{topic} does not say where it ends, and is asked again: {source}");
+                sleep(ASK_AGAIN_AFTER).await;
+            }
+            answer => return answer,
+        }
     }
 }

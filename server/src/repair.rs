@@ -1,6 +1,9 @@
 //! Pays what the own log owes: appends the winning event of a key again, where a loser stands last.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use schemas::{
     KeyId, Timestamp, WriterId,
@@ -30,28 +33,43 @@ pub async fn repair(store: &StoreNode, writer_id: WriterId, stop: CancellationTo
             let from = counts_from(since, since_ready, now);
             due(key, from, writer_id) <= now
         });
-        let due: BTreeMap<_, _> = due.take(REPAIRS_PER_SECOND_MAX as usize).collect();
+        let due: BTreeMap<_, _> = due.collect();
         let started = Instant::now();
-        for (n, key) in (0_u32..).zip(due.into_keys()) {
+        let (mut silent, mut tried) = (BTreeSet::new(), 0..REPAIRS_PER_SECOND_MAX);
+        for key in due.into_keys() {
+            let partition = key.partition(store.reads.partitions);
+            // A partition that does not answer must not hold up what is owed to the others.
+            if silent.contains(&partition) {
+                continue;
+            }
+            let Some(n) = tried.next() else { break };
             tokio::time::sleep_until(started + n * (Duration::from_secs(1) / REPAIRS_PER_SECOND_MAX)).await;
-            if stop.run_until_cancelled(pay(store, key)).await.is_none() {
-                return;
+            match stop.run_until_cancelled(pay(store, key)).await {
+                Some(true) => {}
+                Some(false) => drop(silent.insert(partition)),
+                None => return,
             }
         }
     }
 }
 
-async fn pay(store: &StoreNode, key: KeyId) {
+/// Says whether others of the partition may be tried next.
+async fn pay(store: &StoreNode, key: KeyId) -> bool {
     let event = match store.reads.serving.view().get(&key) {
         Ok(Some(cell)) => cell.to_event(key),
         // A cell that was dropped is owed to nobody; the follower sees that too, and forgives the debt.
-        Ok(None) => return,
-        Err(error) => return tracing::error!("Cannot repair {key}: {error}"),
+        Ok(None) => return true,
+        Err(error) => {
+            tracing::error!("Cannot repair {key}: {error}");
+            return true;
+        }
     };
-    match store.writer.repair(event, Deadline::within(PATIENCE)).await {
+    let paid = store.writer.repair(event, Deadline::within(PATIENCE)).await;
+    match &paid {
         Ok(_) => tracing::debug!("Repaired {key}: its winning event stands last in the log again"),
         Err(error) => tracing::warn!("Cannot repair {key} yet: {error}"),
     }
+    paid.is_ok()
 }
 
 /// From when on a debt counts: from when the node was ready, or from when it began after that.
@@ -86,7 +104,7 @@ mod tests {
     #[test]
     fn a_debt_is_due_after_its_age_and_within_the_jitter() {
         let since = Timestamp::from_millis(1_000_000);
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for writer in 0..100_u64 {
             let due =
                 due(KeyId::from_bytes([9; 16]), since, WriterId(writer.wrapping_mul(0x9e37_79b9_7f4a_7c15)));

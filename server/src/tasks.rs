@@ -50,9 +50,11 @@ pub(crate) async fn beat(writer: Arc<Writer>, stop: CancellationToken) -> anyhow
     let mut due = interval(BEAT_EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(due.tick()).await.is_some() {
-        match stop.run_until_cancelled(writer.beat(QUIET_FOR)).await {
-            Some(Err(error)) => tracing::debug!("No heartbeat: {error}"),
-            Some(Ok(())) => {}
+        // A partition that does not answer must not hold up the heartbeats of the others: they run to their end without us.
+        match stop.run_until_cancelled(timeout(BEAT_EVERY, writer.beat(QUIET_FOR))).await {
+            Some(Ok(Err(error))) => tracing::debug!("No heartbeat: {error}"),
+            Some(Err(_)) => tracing::debug!("No heartbeat within {BEAT_EVERY:?} in every partition"),
+            Some(Ok(Ok(()))) => {}
             None => break,
         }
     }

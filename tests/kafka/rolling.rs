@@ -1,4 +1,5 @@
-//! Nodes are restarted one after the other under load, as an operator does for every release: nobody is refused.
+//! Nodes are restarted one after the other under load, as an operator does for every release: what was asked is answered, and a
+//! balancer that is refused a connection goes to the other node.
 
 use std::time::Duration;
 

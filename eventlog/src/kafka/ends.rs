@@ -10,25 +10,26 @@
 //! A question is sent after it was asked, never before: so its answer covers everything that was durable then.
 //!
 //! Each broker has a thread of its own, since a call of librdkafka's waits for the slowest of those that it asks: a broker
-//! that is gone or hangs holds up the partitions that it leads, and no others. Who leads what is only a hint here. Where it is
-//! wrong librdkafka asks the right one all the same, so it costs no more than that.
+//! that is gone or hangs holds up the partitions that it leads, and no others. Who leads what is only a hint here, learnt every
+//! half minute and whenever something fails. Where it is wrong librdkafka asks the right one all the same; should that one hang,
+//! it holds up the lane that it was asked in, too, until the hint is right.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicI32, Ordering},
         mpsc::{self, RecvTimeoutError, SyncSender},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
     Offset as KafkaOffset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
     topic_partition_list::TopicPartitionListElem,
 };
 use schemas::{Offset, Partition, PartitionCount};
@@ -45,6 +46,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Topics whose leaders are to be looked up; those beyond are looked up when they fail again.
 const TOPICS_TO_LOOK_UP: usize = 16;
+
+/// How often leaders are looked up that nobody has lost.
+const LOOK_UP_EVERY: Duration = Duration::from_secs(30);
 
 /// The lane of partitions whose leader nobody knows.
 const NOBODY: i32 = -1;
@@ -78,7 +82,7 @@ struct Question {
     answer: oneshot::Sender<Answer>,
 }
 
-type Answer = Result<Offset, ReadError>;
+pub(super) type Answer = Result<Offset, ReadError>;
 
 impl Leaders {
     /// Of a topic that nothing is known of yet.
@@ -113,6 +117,11 @@ impl Ends {
         let looks = Arc::clone(&client);
         thread::Builder::new().name("log leaders".to_owned()).spawn(move || look_up(&looks, &leaders))?;
         Ok(Self { client, lanes: Mutex::default(), lost })
+    }
+
+    /// Has the leaders of a topic looked up from time to time, for as long as somebody holds them.
+    pub(super) fn watch(&self, topic: &Arc<Leaders>) {
+        let _many_wait = self.lost.try_send(Arc::clone(topic));
     }
 
     /// One end of a partition.
@@ -175,8 +184,15 @@ fn answer(
     }
     let wanted: BTreeSet<_> = questions.iter().map(|asked| (&*asked.topic.topic, asked.partition)).collect();
     let ends = ask(client, of, &wanted);
-    let answers: Vec<_> =
-        questions.iter().map(|asked| end_of(&ends, &asked.topic.topic, asked.partition)).collect();
+    let end_of = |asked: &Question| match &ends {
+        // What one partition's leader says is all that librdkafka tells then, of all of them.
+        Err(error) if is_of_one(error) && 1 < wanted.len() => {
+            let alone = ask(client, of, &BTreeSet::from([(&*asked.topic.topic, asked.partition)]));
+            end_of(&alone, &asked.topic.topic, asked.partition)
+        }
+        ends => end_of(ends, &asked.topic.topic, asked.partition),
+    };
+    let answers: Vec<_> = questions.iter().map(end_of).collect();
     for (question, answer) in questions.into_iter().zip(answers) {
         if answer.is_err() {
             let _many_wait = lost.try_send(question.topic);
@@ -197,6 +213,21 @@ fn ask(
     client.offsets_for_times(list, ANSWERED_WITHIN)
 }
 
+/// Whether an answer was given, which says no: not a broker that cannot be reached, or did not answer in time.
+fn is_of_one(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    !matches!(
+        error.rdkafka_error_code(),
+        None | Some(
+            Code::OperationTimedOut
+                | Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::RequestTimedOut
+                | Code::Resolve
+        )
+    )
+}
+
 fn end_of(ends: &Result<TopicPartitionList, KafkaError>, topic: &str, partition: Partition) -> Answer {
     let unavailable = |error: &KafkaError| ReadError::Unavailable(error.to_string().into());
     let found = ends.as_ref().map_err(unavailable)?.find_partition(topic, number(partition));
@@ -210,27 +241,29 @@ fn end_of(ends: &Result<TopicPartitionList, KafkaError>, topic: &str, partition:
     }
 }
 
-/// Looks up the leaders of topics that are lost, until nobody can lose one any more.
+/// Looks up the leaders of topics that are lost, and of all others from time to time, until nobody can lose one any more.
 fn look_up(client: &BaseConsumer<Asker>, lost: &mpsc::Receiver<Arc<Leaders>>) {
+    let (mut known, mut looked_up) = (BTreeMap::<Box<str>, Weak<Leaders>>::new(), Instant::now());
     loop {
         // What librdkafka has to say gathers in memory until it is taken.
         while client.poll(Duration::ZERO).is_some() {}
-        let topic = match lost.recv_timeout(LOOK_EVERY) {
-            Ok(topic) => topic,
-            Err(RecvTimeoutError::Timeout) => continue,
+        let first = match lost.recv_timeout(LOOK_EVERY) {
+            Ok(topic) => Some(topic),
+            Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        if let Err(error) = topic.look_up(client) {
-            tracing::debug!("Nobody says who leads the partitions of {}: {error}", topic.topic);
+        // Many may have lost the same.
+        let mut now: BTreeMap<_, _> =
+            first.into_iter().chain(lost.try_iter()).map(|topic| (topic.topic.clone(), topic)).collect();
+        known.extend(now.iter().map(|(name, topic)| (name.clone(), Arc::downgrade(topic))));
+        if LOOK_UP_EVERY <= looked_up.elapsed() {
+            looked_up = Instant::now();
+            known.retain(|_, topic| 0 < topic.strong_count());
+            now.extend(known.iter().filter_map(|(name, topic)| Some((name.clone(), topic.upgrade()?))));
         }
-        // What was lost meanwhile is as old as this answer.
-        let mut others = BTreeMap::new();
-        for other in lost.try_iter().filter(|other| !Arc::ptr_eq(other, &topic)) {
-            others.insert(other.topic.clone(), other);
-        }
-        for other in others.into_values() {
-            if let Err(error) = other.look_up(client) {
-                tracing::debug!("Nobody says who leads the partitions of {}: {error}", other.topic);
+        for (name, topic) in now {
+            if let Err(error) = topic.look_up(client) {
+                tracing::debug!("Nobody says who leads the partitions of {name}: {error}");
             }
         }
     }

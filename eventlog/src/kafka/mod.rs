@@ -25,7 +25,8 @@ use futures::{
 };
 use rdkafka::{
     ClientContext,
-    config::RDKafkaLogLevel,
+    admin::AdminClient,
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::KafkaError,
 };
@@ -34,7 +35,7 @@ use tokio::sync::oneshot;
 
 pub use self::options::{KafkaOptions, RESERVED};
 use self::{
-    ends::{End, Ends, Leaders},
+    ends::{Answer, End, Ends, Leaders},
     producer::Producer,
 };
 use crate::{Batch, Commit, EnqueueError, EventLog, Frontier, Incarnation, ReadError};
@@ -43,6 +44,7 @@ use crate::{Batch, Commit, EnqueueError, EventLog, Frontier, Incarnation, ReadEr
 pub struct Cluster {
     options: KafkaOptions,
     asker: Arc<BaseConsumer<Asker>>,
+    admin: AdminClient<Asker>,
     ends: Ends,
     producer: Producer,
 }
@@ -112,9 +114,11 @@ impl Cluster {
         }
         let asker = options.asker().create_with_context(Asker).map_err(ConnectError::Options)?;
         let asker = Arc::new(asker);
+        let admin =
+            AdminClient::from_config_and_context(&options.asker(), Asker).map_err(ConnectError::Options)?;
         let ends = Ends::start(Arc::clone(&asker)).map_err(ConnectError::Thread)?;
         let producer = Producer::start(options.producer()).map_err(ConnectError::Options)?;
-        Ok(Arc::new(Self { options, asker, ends, producer }))
+        Ok(Arc::new(Self { options, asker, admin, ends, producer }))
     }
 
     /// The log in a topic that exists. Blocks for as long as the brokers take to answer, a few times `patience` at most. Must
@@ -147,7 +151,11 @@ impl Cluster {
             incarnation,
         };
         // The first question takes longer: nobody is connected yet to those who lead.
-        log.tail_blocking().map_err(|error| unavailable(error.to_string()))?;
+        for (_, answer) in log.ask_all(End::Tail) {
+            let answer = answer.blocking_recv().unwrap_or_else(|_| Err(stopped()));
+            answer.map_err(|error| unavailable(error.to_string()))?;
+        }
+        self.ends.watch(&log.leaders);
         Ok(Arc::new(log))
     }
 
@@ -178,14 +186,10 @@ impl KafkaLog {
         Some(now == self.incarnation)
     }
 
-    /// Where the log ends. Not on a thread of a runtime.
-    fn tail_blocking(&self) -> Result<Frontier, ReadError> {
-        let asked = |partition| (partition, self.cluster.ends.ask(End::Tail, &self.leaders, partition));
-        let answers: Vec<_> = self.partitions.all().map(asked).collect();
-        let answer = |(partition, answer): (_, oneshot::Receiver<_>)| {
-            Ok((partition, answer.blocking_recv().unwrap_or_else(|_| Err(stopped()))?))
-        };
-        answers.into_iter().map(answer).collect()
+    /// Asks for one end of each partition.
+    fn ask_all(&self, of: End) -> Vec<(Partition, oneshot::Receiver<Answer>)> {
+        let ask = |partition| (partition, self.cluster.ends.ask(of, &self.leaders, partition));
+        self.partitions.all().map(ask).collect()
     }
 
     async fn end_of(&self, of: End, partition: Partition) -> Result<Offset, ReadError> {

@@ -94,7 +94,9 @@ impl KafkaOptions {
         or("retry.backoff.ms", "20");
         config.set("bootstrap.servers", &self.bootstrap_servers);
         // What is not wanted of it our own log leaves out.
-        config.set_log_level(RDKafkaLogLevel::Info);
+        let level =
+            if self.options.contains_key("debug") { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info };
+        config.set_log_level(level);
         // Or a topic that was deleted comes back with settings that break every promise.
         config.set("allow.auto.create.topics", "false");
         config

@@ -19,10 +19,14 @@ use schemas::{
     Offset, Partition,
     caps::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX},
 };
-use tokio::sync::mpsc;
+use tokio::sync::{
+    mpsc,
+    oneshot::{self, error::TryRecvError},
+};
 
 use super::{
     Asker, KafkaLog,
+    ends::{Answer, End as Side},
     ffi::{Fetched, Taken},
     number,
 };
@@ -98,13 +102,15 @@ impl Reader {
             if let Err(end) = self.pass_on(taken) {
                 return end;
             }
+            watch.listen();
             // What librdkafka has fetched already is not what it does not fetch.
-            if fetched.is_drained()
-                && watch.is_due()
-                && let Ok(tail) = self.log.tail_blocking()
-                && let Some(partition) = watch.stuck(&self.next, tail)
-            {
-                return End::Broken(format!("nothing came from partition {partition}, and there is more"));
+            if fetched.is_drained() && watch.is_due() {
+                if let Some(partition) = watch.stuck(&self.next) {
+                    return End::Broken(format!(
+                        "nothing came from partition {partition}, and there is more"
+                    ));
+                }
+                watch.begin(self.next.clone(), self.log.ask_all(Side::Tail));
             }
         }
         End::Unwanted
@@ -112,6 +118,8 @@ impl Reader {
 
     fn assign(&self) -> Result<BaseConsumer<Asker>, KafkaError> {
         let consumer: BaseConsumer<Asker> = self.log.cluster.options.consumer().create_with_context(Asker)?;
+        // Its first log lines are in the queue of what it fetches, and taking from that would print them.
+        while consumer.poll(Duration::ZERO).is_some() {}
         let mut list = TopicPartitionList::new();
         for partition in self.log.partitions.all() {
             // Who has read nothing begins wherever the log does; who has read something goes on there and nowhere else.
@@ -205,36 +213,52 @@ impl Reader {
     }
 }
 
-/// Looks whether every partition moves that has something to move for.
+/// Looks whether every partition moves that has something to move for. Waits for nobody: a broker that hangs would hold up what
+/// others bring.
 struct Watch {
-    looked: Instant,
-    /// Where the reader and the topic were at the last look.
-    before: Option<(Frontier, Frontier)>,
+    began: Instant,
+    /// Where the reader was then.
+    before: Frontier,
+    /// What was asked then and has not been answered.
+    asked: Vec<(Partition, oneshot::Receiver<Answer>)>,
+    /// Where partitions ended then, as far as that was answered.
+    tail: Frontier,
 }
 
 impl Watch {
     fn new() -> Self {
-        Self { looked: Instant::now(), before: None }
+        Self { began: Instant::now(), before: Frontier::empty(), asked: Vec::new(), tail: Frontier::empty() }
     }
 
-    /// Whether it is time for a look, which counts as one.
-    fn is_due(&mut self) -> bool {
-        let is_due = STUCK_AFTER <= self.looked.elapsed();
-        if is_due {
-            self.looked = Instant::now();
-        }
-        is_due
+    /// Whether it is time for another look.
+    fn is_due(&self) -> bool {
+        STUCK_AFTER <= self.began.elapsed()
     }
 
-    /// A partition that had more at the last look and has not moved since.
-    fn stuck(&mut self, next: &Frontier, tail: Frontier) -> Option<Partition> {
-        let before = self.before.replace((next.clone(), tail));
-        let (next_then, tail_then) = before?;
+    fn begin(&mut self, next: Frontier, asked: Vec<(Partition, oneshot::Receiver<Answer>)>) {
+        *self = Self { began: Instant::now(), before: next, asked, tail: Frontier::empty() };
+    }
+
+    /// Takes the answers that have come.
+    fn listen(&mut self) {
+        let tail = &mut self.tail;
+        self.asked.retain_mut(|(partition, answer)| match answer.try_recv() {
+            Ok(Ok(end)) => {
+                tail.advance(*partition, end);
+                false
+            }
+            Err(TryRecvError::Empty) => true,
+            Ok(Err(_)) | Err(TryRecvError::Closed) => false,
+        });
+    }
+
+    /// A partition that had more when the look began and has not moved since.
+    fn stuck(&self, next: &Frontier) -> Option<Partition> {
         let stuck = |&(partition, end): &(Partition, Offset)| {
-            let then = next_then.get(partition);
+            let then = self.before.get(partition);
             then < end && next.get(partition) == then
         };
-        tail_then.iter().find(stuck).map(|(partition, _)| partition)
+        self.tail.iter().find(stuck).map(|(partition, _)| partition)
     }
 }
 
@@ -246,12 +270,33 @@ mod tests {
         (0..).map(Partition).zip(offsets.map(Offset)).collect()
     }
 
+    /// A look that began there, with the ends that were answered.
+    fn look(before: [u64; 2], tail: [Option<u64>; 2]) -> Watch {
+        let mut watch = Watch::new();
+        let (senders, asked): (Vec<_>, Vec<_>) = (0..2)
+            .map(|partition| {
+                let (sender, receiver) = oneshot::channel();
+                (sender, (Partition(partition), receiver))
+            })
+            .unzip();
+        watch.begin(at(before), asked);
+        for (sender, tail) in senders.into_iter().zip(tail) {
+            if let Some(tail) = tail {
+                sender.send(Ok(Offset(tail))).unwrap();
+            }
+        }
+        watch.listen();
+        watch
+    }
+
     #[test]
     fn a_partition_that_does_not_move_is_seen_however_much_the_others_do() {
-        let mut watch = Watch::new();
-        assert_eq!(watch.stuck(&at([5, 5]), at([9, 9])), None, "there is nothing to compare with");
-        assert_eq!(watch.stuck(&at([9, 5]), at([20, 9])), Some(Partition(1)));
-        assert_eq!(watch.stuck(&at([12, 9]), at([20, 9])), None);
-        assert_eq!(watch.stuck(&at([20, 9]), at([20, 9])), None, "at its end it need not move");
+        assert_eq!(Watch::new().stuck(&at([5, 5])), None, "nothing was asked");
+        let watch = look([5, 5], [Some(9), Some(9)]);
+        assert_eq!(watch.stuck(&at([9, 5])), Some(Partition(1)));
+        assert_eq!(watch.stuck(&at([9, 6])), None, "both move");
+        assert_eq!(look([9, 9], [Some(9), Some(9)]).stuck(&at([9, 9])), None, "at its end it need not move");
+        let watch = look([5, 5], [None, Some(9)]);
+        assert_eq!(watch.stuck(&at([5, 5])), Some(Partition(1)), "though nobody knows where the other ends");
     }
 }

@@ -12,17 +12,14 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use rdkafka::{
-    admin::{
-        AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
-    },
-    config::FromClientConfigAndContext,
+    admin::{AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication},
     consumer::Consumer,
     error::{KafkaError, RDKafkaErrorCode},
 };
 use schemas::{PartitionCount, Topic, caps::RETENTION_SLACK};
 use tokio::task::spawn_blocking;
 
-use super::{Asker, Cluster};
+use super::Cluster;
 
 /// How long the cluster may take to answer, or to do what it was asked.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -244,7 +241,7 @@ impl Cluster {
             return Ok(None);
         };
         let resource = ResourceSpecifier::Topic(&name);
-        let described = self.admin()?.describe_configs([&resource], &options()).await?;
+        let described = self.admin.describe_configs([&resource], &options()).await?;
         let mut found = Found { partitions, replication, ..Found::default() };
         for of in described {
             for entry in of.map_err(refused)?.entries {
@@ -274,7 +271,7 @@ impl Cluster {
         let new = settings.iter().fold(NewTopic::new(&name, partitions, replication), |new, setting| {
             new.set(setting.name, &setting.value)
         });
-        for made in self.admin()?.create_topics([&new], &options()).await? {
+        for made in self.admin.create_topics([&new], &options()).await? {
             match made {
                 Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((topic, error)) => {
@@ -307,7 +304,7 @@ impl Cluster {
             .fold(AlterConfig::new(ResourceSpecifier::Topic(&name)), |alter, (name, value)| {
                 alter.set(name, value)
             });
-        for done in self.admin()?.alter_configs([&altered], &options()).await? {
+        for done in self.admin.alter_configs([&altered], &options()).await? {
             done.map_err(|(_, error)| TopicsError::Refused {
                 what: "alter",
                 topic: name.clone(),
@@ -330,10 +327,6 @@ impl Cluster {
                 Ok(Some((partitions.len(), copies.unwrap_or(0))))
             }
         }
-    }
-
-    fn admin(&self) -> Result<AdminClient<Asker>, KafkaError> {
-        AdminClient::from_config_and_context(&self.options.asker(), Asker)
     }
 }
 
