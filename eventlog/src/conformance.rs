@@ -288,6 +288,6 @@ pub async fn more_than_one_batch_is_read_in_pieces(subject: &mut impl Subject) {
     }
     let mut reader = Arc::clone(&log).read(Frontier::empty());
     let first = next(&mut reader).await;
-    assert_eq!(first.entries.len(), schemas::caps::BATCH_RECORDS_MAX);
+    assert!((1..=schemas::caps::BATCH_RECORDS_MAX).contains(&first.entries.len()), "{}", first.entries.len());
     assert_eq!(records_of(&read_to_tail(&log, Frontier::empty()).await, 2), records);
 }
