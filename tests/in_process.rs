@@ -157,6 +157,7 @@ async fn store(
         mac: MacKey::derive(&[7; 32]),
         retention: Retention::Expiring { ttl_max: std::time::Duration::from_secs(3600) },
         writer_id: WriterId(1),
+        peers: Vec::new(),
         read_consistency: ReadConsistency::Node,
         serve_in_outage_for: std::time::Duration::ZERO,
         counted: materializer::Metrics::register(registry).unwrap(),
@@ -180,7 +181,11 @@ fn app(store: &StoreNode, registry: &Registry) -> App {
     let sealer = Sealer::new(name.clone(), &secret(), &ring, 1 << 20).unwrap();
     let hour = SessionTtl::from_seconds(3600);
     let served = api::Store::new(name, "/sessions/v1/", hour, hour, 1 << 20, sealer);
-    served.open(Backend { writer: Arc::clone(&store.writer), reads: Arc::clone(&store.reads) });
+    served.open(Backend {
+        writer: Arc::clone(&store.writer),
+        reads: Arc::clone(&store.reads),
+        log: Arc::clone(&store.own),
+    });
     let readiness = Arc::new(Readiness::default());
     readiness.latch("store sessions", "opening").release();
     let build = api::BuildInfo { version: "0", build_date: "", build_host: "", go_version: "" };

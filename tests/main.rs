@@ -14,6 +14,7 @@ mod allocations;
 mod bench;
 mod chaos;
 mod cli;
+mod dcs;
 mod durability;
 mod faults;
 mod hostile;

@@ -14,7 +14,10 @@ use std::{
 use crate::harness::{Authority, Connection, Launch, Node, TlsClient, eventually, message};
 
 const CONFIG: &str = "\
-base_uri: /sessions/v1
+dc: eqiad
+stores: { sessions: { base_uri: /sessions/v1 } }
+secrets: { index: { file: '${DIR}/index' }, ring: [ { id: 1, file: '${DIR}/ring' } ] }
+peers: { listen: '127.0.0.1:${PEER_PORT}', dcs: { codfw: { urls: [ 'http://127.0.0.1:1' ] } } }
 tls: { cert: '${DIR}/cert.pem', key: '${DIR}/key.pem' }
 ";
 
@@ -25,7 +28,9 @@ const KASKS: [&str; 3] = ["http_requests_total", "http_request_duration_seconds"
 fn served() -> [String; 2] {
     let authority = Authority::new();
     let issued = authority.issue(30);
-    let node = Launch::serve(CONFIG).file("cert.pem", &issued.cert).file("key.pem", &issued.key).start();
+    let launch = Launch::serve(CONFIG).file("cert.pem", &issued.cert).file("key.pem", &issued.key);
+    let secret = "0123456789abcdef0123456789abcdef";
+    let node = launch.file("index", secret).file("ring", secret).start();
     assert!(TlsClient::trusting(&Authority::new()).handshake(node.address).is_err());
     let mut data = TlsClient::trusting(&authority).open(node.address).unwrap();
     for (method, target, body) in [

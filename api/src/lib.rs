@@ -4,7 +4,7 @@
 //! gets a cell from `materializer`.
 //!
 //! - [`App`]: what handlers share; [`routes`]: the table of contents of the service;
-//! - [`serve`]: its connections; [`Lanes`]: their threads;
+//! - [`peer_routes`]: what other data centres ask; [`serve`]: its connections; [`Lanes`]: their threads;
 //! - [`Sealer`]: (session key, plaintext) to (key id, sealed value) and back;
 //! - `target`, `conditions`, `session_headers`: parse or reject, once, in pure functions;
 //! - [`Problem`]: the one map from errors to answers.
@@ -41,7 +41,11 @@ pub use metrics::Metrics;
 pub use problem::{Kind, Outcome, Problem};
 pub use readiness::{Latch, Readiness};
 pub use room::{DiskRoom, Room};
-pub use routes::{Routes, routes};
+pub use routes::{
+    Routes,
+    peer::{PeerApp, peer_routes},
+    routes,
+};
 pub use seal::{OpenError, RingSecret, Sealer, SealerError, Secret, SessionKey};
 pub use serve::serve;
 pub use store::{Backend, Store, Stores};

@@ -21,6 +21,7 @@ use crate::{
     Kind, Lanes, Outcome, Problem, Routes, Tls,
     head::{HEAD_BYTES_MAX, SeenHeads, Watched},
     patience::Taking,
+    tls::ClientCertificate,
 };
 
 /// How long a connection may go on after the order to stop: what a body may take, the answer, and a bit.
@@ -83,18 +84,29 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("Cannot set TCP_NODELAY: {error}");
     }
-    let Some(tls) = tls else { return requests(Taking::new(stream), routes, stop).await };
+    let Some(tls) = tls else { return requests(Taking::new(stream), None, routes, stop).await };
     // Nothing was asked yet, so a stop need not wait.
     if let Some(Some(stream)) = stop.run_until_cancelled(tls.accept(stream)).await {
-        requests(stream, routes, stop).await;
+        let shown = ClientCertificate::of(&stream);
+        requests(stream, shown, routes, stop).await;
     }
 }
 
 /// The requests of one connection, and the order to stop.
-async fn requests(stream: impl AsyncRead + AsyncWrite + Unpin, routes: Routes, stop: CancellationToken) {
+async fn requests(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    shown: Option<ClientCertificate>,
+    routes: Routes,
+    stop: CancellationToken,
+) {
     let (watched, heads) = Watched::new(stream);
     let routes = Arc::new(routes);
-    let service = service_fn(move |request| one(Arc::clone(&routes), heads.clone(), request));
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        if let Some(shown) = &shown {
+            request.extensions_mut().insert(shown.clone());
+        }
+        one(Arc::clone(&routes), heads.clone(), request)
+    });
     let connection = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
         // A request that came whole is carried out and answered, as Kask does, whether or not the client hung up by then.

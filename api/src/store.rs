@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use eventlog::EventLog;
 use materializer::Reads;
 use schemas::{SessionTtl, StoreName};
 use writer::Writer;
@@ -32,6 +33,8 @@ pub struct Backend {
     pub writer: Arc<Writer>,
     /// Where they are read.
     pub reads: Arc<Reads>,
+    /// The log that this data centre writes, for other data centres that copy it.
+    pub log: Arc<dyn EventLog>,
 }
 
 impl Store {

@@ -10,7 +10,14 @@ use std::{
 
 use prometheus::{IntCounterVec, Opts, Registry};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, rustls::ServerConfig, server::TlsStream};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig, client::verify_server_name, pki_types::CertificateDer, server::ParsedCertificate,
+    },
+    server::TlsStream,
+};
+use writer::peer::TlsName;
 
 use crate::patience::Taking;
 
@@ -23,6 +30,25 @@ const HANDSHAKE_RECORD: u8 = 0x16;
 /// What Kask says to a client that speaks plain HTTP where TLS is spoken.
 const PLAIN_HTTP_ANSWER: &[u8] =
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n";
+
+/// What a client has shown, and an authority that the listener trusts has signed.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientCertificate(Arc<CertificateDer<'static>>);
+
+impl ClientCertificate {
+    /// Of a connection after its handshake, if one was shown.
+    pub(crate) fn of<S>(stream: &TlsStream<S>) -> Option<Self> {
+        let (_, connection) = stream.get_ref();
+        let first = connection.peer_certificates()?.first()?;
+        Some(Self(Arc::new(first.clone().into_owned())))
+    }
+
+    /// Whether it was issued for this name.
+    pub(crate) fn is_for(&self, name: &TlsName) -> bool {
+        let parsed = ParsedCertificate::try_from(&*self.0);
+        parsed.is_ok_and(|parsed| verify_server_name(&parsed, name.as_server_name()).is_ok())
+    }
+}
 
 /// TLS for the connections of a listener. What it shows can be replaced while it runs.
 #[derive(Debug)]

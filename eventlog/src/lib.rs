@@ -5,10 +5,12 @@
 //! - [`EventLog`]: the seam, with its promises; [`Commit`]: an append that is not durable yet;
 //! - [`embedded`]: on this machine's disk; [`kafka`]: a topic of a cluster; [`memory`]: for tests and simulation;
 //! - `conformance` (feature `test-util`): the promises as tests, run by every backend;
+//! - [`frames`]: entries as bytes, for another data centre;
 //! - [`Clock`]: where the log's times come from, when no broker gives them.
 
 mod clock;
 mod commit;
+pub mod frames;
 mod frontier;
 mod log;
 mod log_clock;

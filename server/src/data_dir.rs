@@ -15,7 +15,7 @@ use anyhow::{Context, bail};
 use api::Secret;
 use schemas::{Dc, Topic};
 
-const FINGERPRINT_CONTEXT: &str = "solera 2026-11-21 index secret fingerprint v1";
+use crate::secrets::index_fingerprint;
 
 /// A data directory that no other process works in.
 #[derive(Debug)]
@@ -56,9 +56,7 @@ impl DataDir {
     pub(crate) fn claim(&self, dc: &Dc, index: &Secret) -> anyhow::Result<()> {
         let log = self.path.join("log");
         let file = log.join("OWNER");
-        let fingerprint = blake3::derive_key(FINGERPRINT_CONTEXT, index.expose());
-        let fingerprint: String = fingerprint[..16].iter().map(|byte| format!("{byte:02x}")).collect();
-        let owner = format!("dc {dc}\nindex {fingerprint}\n");
+        let owner = format!("dc {dc}\nindex {}\n", index_fingerprint(index));
         match fs::read_to_string(&file) {
             Ok(found) if found == owner => return Ok(()),
             Ok(found) => return Err(stranger(&found, &owner, &log)),

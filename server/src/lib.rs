@@ -20,8 +20,10 @@ mod disk;
 mod jobs;
 mod listen;
 mod logs;
+mod mirror;
 mod node;
 mod open_files;
+mod peers;
 mod repair;
 mod secrets;
 mod space;
@@ -31,5 +33,5 @@ mod tls;
 mod view_dir;
 
 pub use repair::repair;
-pub use space::droppable;
+pub use space::{droppable, droppable_beside_others};
 pub use view_dir::goes_on;

@@ -51,9 +51,9 @@ pub(crate) enum Logs {
     Kafka(Arc<Cluster>, KafkaConfig),
 }
 
-/// The log that this data centre writes for one store.
+/// A log of a store: the one that this data centre writes, or the copy of one that another writes.
 #[derive(Clone, Debug)]
-pub(crate) enum OwnLog {
+pub(crate) enum StoreLog {
     /// On this machine's disk.
     Embedded(Arc<EmbeddedLog>),
     /// A topic, and what it is to be like.
@@ -91,23 +91,49 @@ impl Logs {
         clock: &Arc<dyn Clock>,
         disk: DiskWatch,
         waiting: impl Fn(&str),
-    ) -> anyhow::Result<(OwnLog, Retention)> {
+    ) -> anyhow::Result<(StoreLog, Retention)> {
         match self {
             Self::Embedded => {
-                let log = open_embedded(config, name, clock, disk)?;
+                let log = open_embedded(config, topic(config, name), clock, disk)?;
                 let ttl_max = log.longest_ttl(store.max_ttl.duration()).context("read the log")?;
-                Ok((OwnLog::Embedded(log), retention(ttl_max)))
+                Ok((StoreLog::Embedded(log), retention(ttl_max)))
             }
             Self::Kafka(cluster, kafka) => {
-                let plan = plan(config, kafka, name, store);
+                let plan = plan(kafka, topic(config, name), store);
                 let (log, ttl_max) = wait_for_topic(cluster, &plan, waiting).await?;
-                Ok((OwnLog::Kafka(log, plan), retention(ttl_max)))
+                Ok((StoreLog::Kafka(log, plan), retention(ttl_max)))
             }
         }
     }
+
+    /// Opens the copies of what the other data centres write for a store, as [`open`](Self::open) does its own.
+    ///
+    /// # Errors
+    /// When one of them cannot be used.
+    pub(crate) async fn open_copies(
+        &self,
+        config: &Config,
+        (name, store): (&StoreName, &StoreConfig),
+        clock: &Arc<dyn Clock>,
+        disk: &DiskWatch,
+        waiting: impl Fn(&str),
+    ) -> anyhow::Result<Vec<StoreLog>> {
+        let mut copies = Vec::new();
+        for topic in copied(config, name) {
+            copies.push(match self {
+                Self::Embedded => StoreLog::Embedded(open_embedded(config, topic, clock, disk.clone())?),
+                Self::Kafka(cluster, kafka) => {
+                    let plan = plan(kafka, topic, store);
+                    let (log, _) = wait_for_topic(cluster, &plan, &waiting).await?;
+                    StoreLog::Kafka(log, plan)
+                }
+            });
+        }
+        Ok(copies)
+    }
 }
 
-impl OwnLog {
+impl StoreLog {
     /// The log, whichever it is.
     pub(crate) fn log(&self) -> Arc<dyn EventLog> {
         match self {
@@ -164,10 +190,10 @@ impl OwnLog {
     }
 }
 
-/// The topic of a store, and what it is to be like.
-pub(crate) fn plan(config: &Config, kafka: &KafkaConfig, name: &StoreName, store: &StoreConfig) -> TopicPlan {
+/// A topic of a store, and what it is to be like.
+pub(crate) fn plan(kafka: &KafkaConfig, topic: Topic, store: &StoreConfig) -> TopicPlan {
     TopicPlan {
-        topic: topic(config, name),
+        topic,
         partitions: kafka.partitions,
         replication: kafka.replication,
         ttl_max: store.max_ttl.duration(),
@@ -179,6 +205,12 @@ pub(crate) fn plan(config: &Config, kafka: &KafkaConfig, name: &StoreName, store
 /// The topic that this data centre writes for a store.
 pub(crate) fn topic(config: &Config, store: &StoreName) -> Topic {
     Topic { origin: config.dc.clone(), store: store.clone() }
+}
+
+/// The topics that other data centres write for a store, which are copied here under the same names.
+pub(crate) fn copied(config: &Config, store: &StoreName) -> Vec<Topic> {
+    let origins = config.peers.iter().flat_map(|peers| &peers.dcs).map(|(dc, _)| dc.clone());
+    origins.map(|origin| Topic { origin, store: store.clone() }).collect()
 }
 
 /// The clients of the cluster. Connects to nobody yet.
@@ -262,12 +294,11 @@ fn longest_ttl(plan: &TopicPlan, kept: Option<Duration>) -> Option<Duration> {
 
 fn open_embedded(
     config: &Config,
-    name: &StoreName,
+    topic: Topic,
     clock: &Arc<dyn Clock>,
     disk: DiskWatch,
 ) -> anyhow::Result<Arc<EmbeddedLog>> {
     let LogConfig::Embedded { partitions } = config.log else { bail!("the log is not embedded") };
-    let topic = topic(config, name);
     let dir = config.data_dir.join("log").join(topic.to_string());
     fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
     let parent = config.data_dir.join("log");

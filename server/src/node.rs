@@ -7,7 +7,7 @@ use api::{
     AnswerRoom, App, Backend, BodyRoom, DiskRoom, Job, Jobs, Lanes, Latch, Limits, Readiness, Sealer, Store,
     Stores, Tls,
 };
-use eventlog::{Clock, LogClock, SystemClock};
+use eventlog::{Clock, EventLog, LogClock, SystemClock};
 use materializer::{Follower, Reads, View, ViewError, sessions::ViewMemory};
 use prometheus::Registry;
 use rand::Rng;
@@ -19,6 +19,7 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
+use writer::peer::Peer;
 
 use crate::{
     build_info::BUILD,
@@ -30,8 +31,10 @@ use crate::{
     disk::{self, DiskMetrics, DiskWatch},
     jobs::{self, Workplace},
     listen,
-    logs::{self, Logs, OwnLog},
+    logs::{self, Logs, StoreLog},
+    mirror::Mirror,
     open_files,
+    peers::Peers,
     secrets::{self, Secrets},
     space::{self, SpaceMetrics},
     store::{Parts, StartError, StoreNode},
@@ -85,6 +88,11 @@ pub(crate) async fn run(
     let admin_address = config.admin_listen;
     let admin = listen::on(admin_address).with_context(|| format!("listen on {admin_address} (admin)"))?;
 
+    let peer_address = config.peers.as_ref().map(|peers| peers.listen);
+    let peer_listener = peer_address
+        .map(|address| listen::on(address).with_context(|| format!("listen on {address} (peers)")))
+        .transpose()?;
+
     listening();
     // As many for each of the two.
     open_files::raise(2 * u64::from(config.limits.max_connections));
@@ -93,7 +101,9 @@ pub(crate) async fn run(
     let data_dir = DataDir::take(&config.data_dir)?;
     let secrets = secrets::load(&config.secrets, &config.data_dir)?;
     data_dir.claim(&config.dc, &secrets.index)?;
-    data_dir.refuse_strange_logs(config.stores.iter().map(|(store, _)| logs::topic(&config, store)))?;
+    data_dir.refuse_strange_logs(config.stores.iter().flat_map(|(store, _)| {
+        std::iter::once(logs::topic(&config, store)).chain(logs::copied(&config, store))
+    }))?;
     if secrets.made {
         let dir = config.data_dir.join("secrets");
         tracing::warn!(
@@ -125,12 +135,24 @@ pub(crate) async fn run(
         node.work.spawn(Arc::clone(tls).watch(node.stop_working.clone()));
     }
     let tls = tls.map(|tls| tls.listener());
-    node.listen((data, tls), admin, &app, config.limits.max_connections as usize)?;
+    let connections_max = config.limits.max_connections as usize;
+    node.listen((data, tls), admin, &app, connections_max)?;
+    let peers =
+        config.peers.as_ref().map(|peers| Peers::of(&config, peers, &secrets, &registry)).transpose()?;
+    if let (Some(peers), Some(listener)) = (&peers, peer_listener) {
+        let routes = api::peer_routes(peers.listener(&config, app.clone()));
+        let stop = node.stop_listening.clone();
+        node.listeners.spawn(api::serve(listener, peers.tls(), routes, connections_max, Lanes::here(), stop));
+        let latch = node.readiness.latch("peers", "comparing settings with other data centres");
+        node.work.spawn(peers.clone().watch(latch, node.stop_working.clone()));
+    }
     for store in app.stores.iter() {
         tracing::info!("Starting service as {scheme}://{address}:{port}{}", store.base_uri());
     }
 
-    let outcome = node.open_and_wait(&config, &secrets, &app, &registry, orders, &stop).await;
+    let shared =
+        Shared { config: &config, secrets: &secrets, app: &app, registry: &registry, peers: peers.as_ref() };
+    let outcome = node.open_and_wait(&shared, orders, &stop).await;
     let stopped = tokio::time::timeout(STOP_PATIENCE, node.shut_down()).await;
     let stopped = stopped.unwrap_or_else(|_| Err(anyhow!("the node did not stop within {STOP_PATIENCE:?}")));
     // What came first is what a person must know; the rest follows from it.
@@ -144,6 +166,15 @@ pub(crate) async fn run(
 
 /// Where jobs arrive that operators order.
 type Orders = mpsc::UnboundedReceiver<Arc<Job>>;
+
+/// What a node is made with.
+struct Shared<'a> {
+    config: &'a Config,
+    secrets: &'a Secrets,
+    app: &'a App,
+    registry: &'a Registry,
+    peers: Option<&'a Peers>,
+}
 
 /// A node at work.
 struct Node {
@@ -185,13 +216,11 @@ impl Node {
     /// Opens all stores, then waits for an order to stop or a failure.
     async fn open_and_wait(
         &mut self,
-        config: &Config,
-        secrets: &Secrets,
-        app: &App,
-        registry: &Registry,
+        shared: &Shared<'_>,
         orders: Orders,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
+        let &Shared { config, secrets, app, registry, peers } = shared;
         let metrics = Metrics {
             counted: materializer::Metrics::register(registry).context("register the view's metrics")?,
             measured: writer::Metrics::register(registry).context("register the writer's metrics")?,
@@ -208,7 +237,8 @@ impl Node {
         let opening = async {
             for ((name, of_store), latch) in config.stores.iter().zip(std::mem::take(&mut self.latches)) {
                 let disk = disk_watch.clone();
-                let opening = Opening { config, secrets, logs: &logs, memory: &memory, metrics: &metrics };
+                let opening =
+                    Opening { config, secrets, peers, logs: &logs, memory: &memory, metrics: &metrics };
                 let opened = opening.store((name, of_store), disk, &latch, stop).await;
                 let (store, follower, place) = opened.with_context(|| format!("open the store {name}"))?;
                 let (topic, clock) = (logs::topic(config, name), Arc::clone(&place.clock));
@@ -223,19 +253,24 @@ impl Node {
                 let fence = Arc::clone(&place.fence);
                 self.work.spawn(disk::watch_standstill(of, fence, room, self.stop_working.clone()));
                 self.work.spawn(tasks::follow(follower, self.stop_working.clone())?);
-                match &place.log {
-                    OwnLog::Embedded(log) => self.work.spawn(tasks::watch_log(Arc::clone(log))),
-                    OwnLog::Kafka(log, plan) => {
-                        let (log, plan) = (Arc::clone(log), plan.clone());
-                        self.work.spawn(tasks::watch_topic(log, plan, self.stop_working.clone()))
-                    }
-                };
+                for log in place.logs() {
+                    match log {
+                        StoreLog::Embedded(log) => self.work.spawn(tasks::watch_log(Arc::clone(log))),
+                        StoreLog::Kafka(log, plan) => {
+                            let (log, plan) = (Arc::clone(log), plan.clone());
+                            self.work.spawn(tasks::watch_topic(log, plan, self.stop_working.clone()))
+                        }
+                    };
+                }
+                for mirror in mirrors(config, peers, &place.copies) {
+                    self.work.spawn(mirror.run(self.stop_working.clone()));
+                }
                 self.work.spawn(tasks::watch_view(place.generation.subscribe(), self.stop_working.clone()));
-                let (log, view) = (place.log.clone(), place.generation.subscribe());
+                let (logs, view) = (place.logs().cloned().collect(), place.generation.subscribe());
                 let (clock, stop) = (Arc::clone(&place.clock), self.stop_working.clone());
-                self.work.spawn(space::keep(log, view, clock, space.clone(), stop));
+                self.work.spawn(space::keep(logs, view, clock, space.clone(), stop));
                 self.open.push(place.clone());
-                let is_shared = matches!(place.log, OwnLog::Kafka(..));
+                let is_shared = matches!(place.log, StoreLog::Kafka(..));
                 self.bring_up(store, name, is_shared, app, latch).await?;
                 if let Some(config) = config.checkpoints {
                     self.work.spawn(jobs::keep_checkpoints(place, config, self.stop_working.clone()));
@@ -270,7 +305,8 @@ impl Node {
             up = come_up(&store, &latch) => up.with_context(|| format!("bring up the store {name}"))?,
             Some(ended) = self.work.join_next() => return Err(self.failure(ended)),
         }
-        let backend = Backend { writer: Arc::clone(&store.writer), reads: Arc::clone(&store.reads) };
+        let (writer, reads) = (Arc::clone(&store.writer), Arc::clone(&store.reads));
+        let backend = Backend { writer, reads, log: Arc::clone(&store.own) };
         app.stores.get(name).with_context(|| format!("find the store {name}"))?.open(backend);
         latch.release();
         self.work.spawn(tasks::watch_for_an_outage(
@@ -300,7 +336,8 @@ impl Node {
     ///
     /// A log that fails takes its follower with it, and has the better reason.
     fn failure(&self, ended: Result<anyhow::Result<()>, JoinError>) -> anyhow::Error {
-        let of_log = self.open.iter().find_map(|store| store.log.failure()?.borrow().clone());
+        let logs = self.open.iter().flat_map(Workplace::logs);
+        let of_log = logs.filter_map(|log| log.failure()?.borrow().clone()).next();
         let other = match ended {
             Ok(Ok(())) => anyhow!("a task ended without being asked to"),
             Ok(Err(error)) => error,
@@ -316,7 +353,7 @@ impl Node {
         while self.listeners.join_next().await.is_some() {}
         self.stop_working.cancel();
         // Both block on the disk, which may hang: not on the thread that counts the seconds.
-        let logs: Vec<_> = self.open.iter().map(|store| store.log.clone()).collect();
+        let logs: Vec<_> = self.open.iter().flat_map(Workplace::logs).cloned().collect();
         let deadline = std::time::Instant::now() + LOG_PATIENCE;
         let close = move || {
             logs.iter()
@@ -374,6 +411,7 @@ struct Metrics {
 struct Opening<'a> {
     config: &'a Config,
     secrets: &'a Secrets,
+    peers: Option<&'a Peers>,
     logs: &'a Logs,
     memory: &'a ViewMemory,
     metrics: &'a Metrics,
@@ -389,10 +427,12 @@ impl Opening<'_> {
         latch: &Latch,
         stop: &CancellationToken,
     ) -> anyhow::Result<(StoreNode, Follower, Workplace)> {
-        let &Self { config, secrets, logs, memory, metrics } = self;
+        let &Self { config, secrets, peers, logs, memory, metrics } = self;
         let machine: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let waiting = |why: &str| latch.waits_for(why);
+        let copies = logs.open_copies(config, (name, of_store), &machine, &disk, waiting).await?;
         let (log, retention) = logs.open(config, (name, of_store), &machine, disk, waiting).await?;
+        let copied: Vec<_> = copies.iter().map(StoreLog::log).collect();
         latch.waits_for("bringing its view up to its log");
         let clock = Arc::new(LogClock::new(Arc::clone(&machine)));
         let view_dir = ViewDir {
@@ -400,7 +440,7 @@ impl Opening<'_> {
             memory: memory.clone(),
             clock: Arc::clone(&clock),
             wall: Arc::clone(&machine),
-            logs: vec![log.log()],
+            logs: std::iter::once(log.log()).chain(copied.iter().cloned()).collect(),
             age_max: log.view_age_max(retention),
         };
         let checkpoints = checkpoints(config, name);
@@ -412,13 +452,14 @@ impl Opening<'_> {
         let mac = MacKey::derive(secrets.index.expose());
         let parts = Parts {
             own: log.log(),
-            mirrored: Vec::new(),
+            mirrored: copied,
             view: Arc::clone(&view) as Arc<dyn View>,
             cells: memory.cells.clone(),
             clock: Arc::clone(&clock),
             mac: mac.clone(),
             retention,
             writer_id: WriterId(rand::rng().random()),
+            peers: peers.map(Peers::for_deletes).unwrap_or_default(),
             read_consistency: of_store.read_consistency,
             serve_in_outage_for: config.serve_in_outage_for,
             counted: metrics.counted.clone(),
@@ -427,15 +468,20 @@ impl Opening<'_> {
         catch_up(&parts, stop.clone()).await.context("bring the view up to its log")?;
         let (store, follower) = StoreNode::assemble(parts).context("read the view")?;
         let Reads { serving, fence, .. } = &*store.reads;
-        if let OwnLog::Embedded(log) = &log {
-            let rule = crate::droppable(Arc::clone(serving), Arc::clone(&clock), retention);
-            log.drop_what(Box::new(rule));
+        for embedded in [&log].into_iter().chain(&copies) {
+            let StoreLog::Embedded(embedded) = embedded else { continue };
+            embedded.drop_what(if copies.is_empty() {
+                Box::new(crate::droppable(Arc::clone(serving), Arc::clone(&clock), retention))
+            } else {
+                Box::new(crate::droppable_beside_others(Arc::clone(&clock), retention))
+            });
         }
         let place = Workplace {
             name: name.clone(),
             view_dir,
             checkpoints,
             log,
+            copies,
             generation: watch::Sender::new(view),
             fence: Arc::clone(fence),
             successor: store.successor.clone(),
@@ -444,6 +490,18 @@ impl Opening<'_> {
         };
         Ok((store, follower, place))
     }
+}
+
+/// What fills the copies that nobody else fills.
+fn mirrors(config: &Config, peers: Option<&Peers>, copies: &[StoreLog]) -> Vec<Mirror> {
+    let peers = peers.map(Peers::all).unwrap_or_default();
+    let mirror = |copy: &StoreLog| {
+        let StoreLog::Embedded(copy) = copy else { return None };
+        let peer = peers.iter().find(|peer| *peer.dc() == copy.topic().origin)?;
+        let file = config.data_dir.join("log").join(format!("{}.copied", copy.topic()));
+        Some(Mirror::open(Arc::clone(peer), Arc::clone(copy) as Arc<dyn EventLog>, file))
+    };
+    copies.iter().filter_map(mirror).collect()
 }
 
 /// Also where there are none, or none any more: those that are left can be started from.

@@ -17,7 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use writer::Retention;
 
-use crate::{disk, logs::OwnLog};
+use crate::{disk, logs::StoreLog};
 
 /// How often the space is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// What is shown of space.
 #[derive(Clone, Debug)]
 pub(crate) struct SpaceMetrics {
-    /// Bytes of a log's files. Rises to half more than what is needed, and 64 MiB, before it falls.
+    /// Bytes of the files of a store's log and its copies of others. Rises to half more than what is needed, and 64 MiB, before it falls.
     log_bytes: IntGaugeVec,
     /// Bytes of a view's files.
     view_bytes: IntGaugeVec,
@@ -44,8 +44,8 @@ impl SpaceMetrics {
     }
 }
 
-/// What a log may drop. Only where the view is made from this log alone: a peer's event may supersede ours in the view
-/// and still be lost with the peer's log.
+/// What a log may drop where the view is made from this log alone. A peer's event may supersede ours in the view and still be
+/// lost with the peer's log: see [`droppable_beside_others`].
 ///
 /// The newest event of a key stays until its retention has passed, so a rebuild finds what it shadows shadowed. A
 /// tombstone's retention covers the end of everything that it shadows (`writer::Retention`, over the longest TTL that
@@ -62,12 +62,28 @@ pub fn droppable(
                 newest.is_ok_and(|newest| newest.is_some_and(|newest| event.version < newest));
             is_superseded || has_passed(event.retain_until, clock.gc_now(), retention)
         }
-        Ok(Message::Control(Control::Heartbeat { .. })) => {
-            append_time.saturating_add(HEARTBEAT_RETENTION) < clock.gc_now()
-        }
+        Ok(Message::Control(Control::Heartbeat { .. })) => is_old_heartbeat(append_time, &clock),
         // Another release may know what it is.
         Ok(Message::Control(Control::Other)) | Err(_) => false,
     }
+}
+
+/// What a log may drop beside the logs of other data centres: what nobody needs any more.
+pub fn droppable_beside_others(
+    clock: Arc<LogClock>,
+    retention: Retention,
+) -> impl Fn(Timestamp, &Record) -> bool + Send + Sync {
+    move |append_time, record| match record.decode() {
+        Ok(Message::Event { event, sequence: _ }) => {
+            has_passed(event.retain_until, clock.gc_now(), retention)
+        }
+        Ok(Message::Control(Control::Heartbeat { .. })) => is_old_heartbeat(append_time, &clock),
+        Ok(Message::Control(Control::Other)) | Err(_) => false,
+    }
+}
+
+fn is_old_heartbeat(append_time: Timestamp, clock: &LogClock) -> bool {
+    append_time.saturating_add(HEARTBEAT_RETENTION) < clock.gc_now()
 }
 
 fn has_passed(retain_until: Until, gc_now: Timestamp, retention: Retention) -> bool {
@@ -79,7 +95,7 @@ fn has_passed(retain_until: Until, gc_now: Timestamp, retention: Retention) -> b
 
 /// Looks at the space of a store until `stop`, cleans its log, and compacts its view when that rests.
 pub(crate) async fn keep(
-    log: OwnLog,
+    logs: Vec<StoreLog>,
     view: watch::Receiver<Arc<SessionView>>,
     clock: Arc<LogClock>,
     metrics: SpaceMetrics,
@@ -88,9 +104,9 @@ pub(crate) async fn keep(
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(look.tick()).await.is_some() {
-        let (log, view, metrics) = (log.clone(), view.borrow().clone(), metrics.clone());
+        let (logs, view, metrics) = (logs.clone(), view.borrow().clone(), metrics.clone());
         let now = clock.gc_now();
-        let looked = spawn_blocking(move || look_once(&log, &view, now, &metrics));
+        let looked = spawn_blocking(move || look_once(&logs, &view, now, &metrics));
         match stop.run_until_cancelled(looked).await {
             Some(looked) => looked?,
             None => break,
@@ -99,17 +115,24 @@ pub(crate) async fn keep(
     Ok(())
 }
 
-fn look_once(log: &OwnLog, view: &SessionView, now: Timestamp, metrics: &SpaceMetrics) {
-    let store = log.log().topic().store.clone();
+fn look_once(logs: &[StoreLog], view: &SessionView, now: Timestamp, metrics: &SpaceMetrics) {
+    let Some(store) = logs.first().map(|log| log.log().topic().store.clone()) else { return };
     let show = |gauge: &IntGaugeVec, bytes: u64| {
         gauge.with_label_values(&[store.as_str()]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
     };
     // A cluster sees to its topics itself.
-    if let OwnLog::Embedded(log) = log {
+    let embedded = logs.iter().filter_map(|log| match log {
+        StoreLog::Embedded(log) => Some(log),
+        StoreLog::Kafka(..) => None,
+    });
+    let bytes = embedded.map(|log| {
         clean(log);
-        if let Ok(bytes) = log.bytes() {
-            show(&metrics.log_bytes, bytes);
-        }
+        log.bytes()
+    });
+    if let Ok(bytes) = bytes.collect::<Result<Vec<_>, _>>()
+        && !bytes.is_empty()
+    {
+        show(&metrics.log_bytes, bytes.iter().sum());
     }
     match view.compact_if_due(now, |bytes| disk::check_room(view.dir(), bytes).is_ok()) {
         Ok(None) => {}

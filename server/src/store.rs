@@ -10,7 +10,7 @@ use materializer::{
 };
 use schemas::{KeyId, MacKey, Position, Version, WriterId};
 use tokio::sync::{mpsc, watch};
-use writer::{FenceFailed, LocalView, LookFailed, Retention, Versions, WriteError, Writer};
+use writer::{FenceFailed, LocalView, LookFailed, Retention, Versions, WriteError, Writer, peer::Peer};
 
 use crate::config::ReadConsistency;
 
@@ -36,6 +36,8 @@ pub struct Parts {
     pub retention: Retention,
     /// This process: 64 random bits.
     pub writer_id: WriterId,
+    /// The other data centres of the store.
+    pub peers: Vec<Arc<dyn Peer>>,
     /// How fresh reads are.
     pub read_consistency: ReadConsistency,
     /// How long reads are served from what was applied last while the log does not answer.
@@ -59,6 +61,8 @@ pub struct StoreNode {
     pub successor: mpsc::Sender<Successor>,
     /// Holds why, while the view cannot go on.
     pub lost: watch::Sender<Option<Arc<str>>>,
+    /// The log that this data centre writes.
+    pub own: Arc<dyn EventLog>,
     logs: Vec<Arc<dyn EventLog>>,
 }
 
@@ -105,6 +109,7 @@ impl StoreNode {
             mac,
             retention,
             writer_id,
+            peers,
             read_consistency,
             serve_in_outage_for,
             counted,
@@ -141,7 +146,7 @@ impl StoreNode {
         let versions = Versions::of(writer_id);
         saved.marks.newest_version.into_iter().for_each(|newest| versions.observe(newest));
         let local_view = seen_by_writer(Arc::new(SeenByWriter(Arc::clone(&reads))));
-        let writer = Arc::new(Writer::new(
+        let writer = Writer::new(
             Arc::clone(&own),
             local_view,
             Arc::clone(&clock),
@@ -149,7 +154,8 @@ impl StoreNode {
             retention,
             versions,
             &measured,
-        ));
+        );
+        let writer = Arc::new(writer.with_peers(peers));
         let lost = watch::Sender::new(None);
         let observe = {
             let writer = Arc::clone(&writer);
@@ -168,7 +174,7 @@ impl StoreNode {
             observe,
             metrics: counted,
         };
-        Ok((Self { writer, reads, debts, successor, lost, logs }, follower))
+        Ok((Self { writer, reads, debts, successor, lost, own: Arc::clone(&follower.own), logs }, follower))
     }
 
     /// Waits until the view has applied what the logs held when this was called, then says "alive" to the own log.

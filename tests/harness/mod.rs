@@ -10,14 +10,17 @@
 //! ```
 #![allow(dead_code, reason = "a toolbox: not every module of the tests uses every tool")]
 
+mod dcs;
 mod http;
 mod kafka;
 mod node;
 mod ports;
+mod proxy;
 mod sessions;
 mod tls;
 mod wait;
 
+pub(crate) use dcs::{SECRET, TwoDcs, launch};
 pub(crate) use http::{Connection, Response, message, socket};
 pub(crate) use kafka::Kafka;
 pub(crate) use node::{Launch, Node, program};

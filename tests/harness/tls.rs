@@ -25,6 +25,9 @@ keyUsage = critical, keyCertSign
 [leaf]
 basicConstraints = critical, CA:FALSE
 subjectAltName = IP:127.0.0.1, DNS:localhost
+[named]
+basicConstraints = critical, CA:FALSE
+subjectAltName = DNS:$ENV::SOLERA_TEST_NAME
 ";
 
 /// One that signs certificates.
@@ -56,13 +59,25 @@ impl Authority {
         Issued { cert: self.read("leaf.cert"), key: self.read("leaf.key") }
     }
 
+    /// A certificate for a name that no address has, and its key.
+    pub(crate) fn issue_for(&self, name: &str) -> Issued {
+        let (ca, key) = (self.path("ca.cert"), self.path("ca.key"));
+        self.request_for(name, "leaf", "named", 30, &["-CA", &ca, "-CAkey", &key]);
+        Issued { cert: self.read("leaf.cert"), key: self.read("leaf.key") }
+    }
+
     /// The authority's own certificate, in PEM.
     pub(crate) fn pem(&self) -> String {
         self.read("ca.cert")
     }
 
     fn request(&self, name: &str, extensions: &str, days: u32, more: &[&str]) {
+        self.request_for("localhost", name, extensions, days, more);
+    }
+
+    fn request_for(&self, whom: &str, name: &str, extensions: &str, days: u32, more: &[&str]) {
         let made = Command::new("openssl")
+            .env("SOLERA_TEST_NAME", whom)
             .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc"])
             .args(["-config", &self.path("openssl.cnf"), "-extensions", extensions])
             .args(["-subj", &format!("/CN=solera test {name}"), "-days", &days.to_string()])
@@ -133,6 +148,16 @@ impl TlsClient {
         Ok(Connection::over(self.handshake(address)?))
     }
 
+    /// As [`TlsClient::open`], for a server that shows a certificate of this name.
+    ///
+    /// # Errors
+    ///
+    /// As [`TlsClient::open`].
+    pub(crate) fn open_as(&self, address: SocketAddr, name: &str) -> io::Result<Connection> {
+        let name = ServerName::try_from(name.to_owned()).expect("a name");
+        Ok(Connection::over(self.handshake_as(address, name)?))
+    }
+
     /// As [`TlsClient::open`], before anything is asked.
     ///
     /// # Errors
@@ -142,7 +167,14 @@ impl TlsClient {
         &self,
         address: SocketAddr,
     ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
-        let name = ServerName::from(address.ip());
+        self.handshake_as(address, ServerName::from(address.ip()))
+    }
+
+    fn handshake_as(
+        &self,
+        address: SocketAddr,
+        name: ServerName<'static>,
+    ) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
         let mut tls = ClientConnection::new(Arc::clone(&self.0), name).expect("a client of this name");
         let mut socket = socket(address)?;
         while tls.is_handshaking() {

@@ -134,6 +134,7 @@ impl Process {
             mac: mac(),
             retention: Retention::Expiring { ttl_max: TTL_MAX },
             writer_id,
+            peers: Vec::new(),
             read_consistency: site.read_consistency,
             serve_in_outage_for: Duration::ZERO,
             counted: Metrics::register(&prometheus::Registry::new()).unwrap(),

@@ -10,33 +10,32 @@
 
 use std::sync::Arc;
 
+use futures::future::{join, join_all};
 use schemas::{Dc, Headers, KeyId, Version};
 
-use crate::{Deadline, Stored, WriteError, Writer};
-
-/// Which round of a delete a data centre is asked in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Round {
-    /// A newer cell is reported, not overwritten.
-    First,
-    /// The tombstone is above everything that was reported: it is appended without a look.
-    Second,
-}
+use crate::{
+    Deadline, Stored, WriteError, Writer,
+    peer::{Round, Tombstone},
+};
 
 /// What one data centre answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// The tombstone is durable and applied there: this is the proof.
-    Done(Stored),
+    Done(Acknowledged),
     /// It holds something newer, and appended nothing.
     Newer(Version),
     /// Not confirmed.
     None(NoAnswer),
 }
 
+/// A data centre's word that a tombstone is durable in its own log, and that no read there misses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acknowledged(Version);
+
 /// Why a data centre did not confirm, and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum NoAnswer {
+pub enum NoAnswer {
     /// Nothing is stored there.
     Refused(Arc<str>),
     /// Nothing is stored there: too much is waiting.
@@ -107,15 +106,15 @@ impl Writer {
         headers: Headers,
         deadline: Deadline,
     ) -> Result<DeletedEverywhere, DeleteError> {
-        let version = self.next_version(None);
-        let first = self.ask_every(key, version, Round::First, &headers, deadline).await;
+        let first = self.tombstone(key, None, headers.clone());
+        let first = self.ask_every(first, Round::First, deadline).await;
         let above = match conclude(Round::First, first.clone()) {
             Conclusion::Everywhere(proof) => return Ok(proof),
             Conclusion::Failed(error) => return Err(error),
             Conclusion::AskAgain { above } => above,
         };
-        let version = self.next_version(Some(above));
-        let second = self.ask_every(key, version, Round::Second, &headers, deadline).await;
+        let second = self.tombstone(key, Some(above), headers);
+        let second = self.ask_every(second, Round::Second, deadline).await;
         match conclude(Round::Second, remembering(&first, second)) {
             Conclusion::Everywhere(proof) => Ok(proof),
             Conclusion::Failed(error) => Err(error),
@@ -123,38 +122,49 @@ impl Writer {
         }
     }
 
-    /// Asks every data centre of the store: today there is one.
-    async fn ask_every(
-        &self,
-        key: KeyId,
-        version: Version,
-        round: Round,
-        headers: &Headers,
-        deadline: Deadline,
-    ) -> Vec<(Dc, Answer)> {
-        vec![(self.origin().clone(), self.accept(key, version, round, headers.clone(), deadline).await)]
+    /// Asks every data centre of the store at once, this one among them.
+    async fn ask_every(&self, tombstone: Tombstone, round: Round, deadline: Deadline) -> Vec<(Dc, Answer)> {
+        let here = async { (self.origin().clone(), self.accept(tombstone.clone(), round, deadline).await) };
+        let there = join_all(self.peers().iter().map(async |peer| {
+            (peer.dc().clone(), peer.delete(self.store(), &tombstone, round, deadline).await)
+        }));
+        let (here, mut answers) = join(here, there).await;
+        answers.insert(0, here);
+        answers
     }
 
-    /// What this data centre does when it is asked to delete, by itself or by another one.
-    async fn accept(
-        &self,
-        key: KeyId,
-        version: Version,
-        round: Round,
-        headers: Headers,
-        deadline: Deadline,
-    ) -> Answer {
+    /// What this data centre does when it is asked to delete, by itself or by another one. Never answers
+    /// [`Answer::Newer`] in the second round.
+    pub async fn accept(&self, tombstone: Tombstone, round: Round, deadline: Deadline) -> Answer {
         if round == Round::First {
-            match self.look(key, deadline).await {
-                Ok(Some(newest)) if version < newest => return Answer::Newer(newest),
+            match self.look(tombstone.key, deadline).await {
+                Ok(Some(newest)) if tombstone.version < newest => return Answer::Newer(newest),
                 Ok(_) => {}
                 Err(error) => return Answer::None(error.into()),
             }
         }
-        match self.append_tombstone(key, version, headers, deadline).await {
-            Ok(stored) => Answer::Done(stored),
+        match self.append_tombstone(tombstone, deadline).await {
+            Ok(stored) => Answer::Done(stored.into()),
             Err(error) => Answer::None(error.into()),
         }
+    }
+}
+
+impl Acknowledged {
+    /// What a peer said of a tombstone of this version.
+    pub const fn by_peer(version: Version) -> Self {
+        Self(version)
+    }
+
+    /// Of the tombstone.
+    pub const fn version(self) -> Version {
+        self.0
+    }
+}
+
+impl From<Stored> for Acknowledged {
+    fn from(stored: Stored) -> Self {
+        Self(stored.version())
     }
 }
 
@@ -235,6 +245,12 @@ impl NoAnswer {
     }
 }
 
+impl From<NoAnswer> for Answer {
+    fn from(no_answer: NoAnswer) -> Self {
+        Self::None(no_answer)
+    }
+}
+
 impl From<WriteError> for NoAnswer {
     fn from(error: WriteError) -> Self {
         let reason = error.to_string().into();
@@ -260,7 +276,7 @@ mod tests {
     fn all_answers() -> Vec<Answer> {
         let why: Arc<str> = "why".into();
         vec![
-            Answer::Done(Stored::for_test(version(1))),
+            Answer::Done(Acknowledged(version(1))),
             Answer::Newer(version(5)),
             Answer::Newer(version(9)),
             Answer::None(NoAnswer::Refused(Arc::clone(&why))),

@@ -1,7 +1,7 @@
 //! Requests become events: chooses the version, appends, and waits until what it appended can be read.
 //!
-//! Knows the log and, through [`LocalView`], how far the view is. Does not know how the view is made, what a session
-//! contains, or HTTP. Only a [`Writer`] appends.
+//! Knows the log, through [`LocalView`] how far the view is, and through [`Peer`](peer::Peer) the other data centres. Does not
+//! know how the view is made, or what a session contains. Only a [`Writer`] appends.
 //!
 //! ```text
 //!   look     this node has applied everything that was durable when the request came
@@ -13,11 +13,12 @@ mod delete;
 mod local_view;
 mod metrics;
 mod numbers;
+pub mod peer;
 mod retention;
 mod versions;
 mod write;
 
-pub use delete::{DeleteError, DeletedEverywhere, Unconfirmed};
+pub use delete::{Acknowledged, Answer, DeleteError, DeletedEverywhere, NoAnswer, Unconfirmed};
 pub use local_view::{FenceFailed, LocalView, LookFailed};
 pub use metrics::Metrics;
 pub use retention::Retention;

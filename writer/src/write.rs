@@ -8,8 +8,8 @@ use std::{
 use eventlog::{AppendError, Appended, Commit, EnqueueError, EventLog, LogClock};
 use futures::future::{join_all, try_join_all};
 use schemas::{
-    Change, Event, Headers, Heartbeat, KeyId, MacKey, Partition, Record, Sealed, Sequence, Until, Version,
-    WriterId,
+    Change, Dc, Event, Headers, Heartbeat, KeyId, MacKey, Partition, Record, Sealed, Sequence, StoreName,
+    Until, Version, WriterId,
 };
 use tokio::time::Instant;
 
@@ -17,6 +17,7 @@ use crate::{
     LocalView, Metrics, Retention, Versions,
     metrics::StoreMetrics,
     numbers::{Fate, Numbers},
+    peer::{Peer, Tombstone},
 };
 
 /// Appends to one log. The only thing in a process that does.
@@ -28,6 +29,8 @@ pub struct Writer {
     mac: MacKey,
     retention: Retention,
     versions: Versions,
+    /// The other data centres of the store.
+    peers: Vec<Arc<dyn Peer>>,
     /// What is ordered within a partition: versions, numbers and places in the queue, in one critical section.
     lanes: Vec<Mutex<Numbers>>,
     measured: StoreMetrics,
@@ -94,14 +97,8 @@ enum Choice {
 }
 
 impl Stored {
-    /// What only an append makes, elsewhere.
-    #[cfg(test)]
-    pub(crate) const fn for_test(version: Version) -> Self {
-        Self { version }
-    }
-
     /// The version of the stored event.
-    pub const fn version(&self) -> Version {
+    pub const fn version(self) -> Version {
         self.version
     }
 }
@@ -131,7 +128,14 @@ impl Writer {
     ) -> Self {
         let lanes = log.partitions().all().map(|_| Mutex::new(Numbers::new())).collect();
         let measured = metrics.of_store(log.topic().store.as_str());
-        Self { log, view, clock, mac, retention, versions, lanes, measured }
+        Self { log, view, clock, mac, retention, versions, peers: Vec::new(), lanes, measured }
+    }
+
+    /// Deletes in these data centres too.
+    #[must_use]
+    pub fn with_peers(mut self, peers: Vec<Arc<dyn Peer>>) -> Self {
+        self.peers = peers;
+        self
     }
 
     /// Which process this is, to the log.
@@ -205,17 +209,22 @@ impl Writer {
         self.append_and_wait(key, Choice::Settled(version), |_| event, deadline).await
     }
 
-    /// Appends a tombstone of a version that a coordinator chose.
+    /// Appends a tombstone as the data centre settled it that was asked to delete.
     pub(crate) async fn append_tombstone(
         &self,
-        key: KeyId,
-        version: Version,
-        headers: Headers,
+        tombstone: Tombstone,
         deadline: Deadline,
     ) -> Result<Stored, WriteError> {
-        let retain_until = self.retention.of_delete(version, self.clock.last_read_now());
+        let Tombstone { key, version, retain_until, headers } = tombstone;
         let event = |version| Event { key, version, retain_until, headers, change: Change::Delete };
         self.append_and_wait(key, Choice::Settled(version), event, deadline).await
+    }
+
+    /// A new tombstone, above `seen`.
+    pub(crate) fn tombstone(&self, key: KeyId, seen: Option<Version>, headers: Headers) -> Tombstone {
+        let version = self.next_version(seen);
+        let retain_until = self.retention.of_delete(version, self.clock.last_read_now());
+        Tombstone { key, version, retain_until, headers }
     }
 
     /// The version of the newest event of `key` in this data centre.
@@ -225,12 +234,20 @@ impl Writer {
     }
 
     /// The next version of this writer above `seen`.
-    pub(crate) fn next_version(&self, seen: Option<Version>) -> Version {
+    fn next_version(&self, seen: Option<Version>) -> Version {
         self.versions.next(self.clock.now(), seen)
     }
 
-    pub(crate) fn origin(&self) -> &schemas::Dc {
+    pub(crate) fn origin(&self) -> &Dc {
         &self.log.topic().origin
+    }
+
+    pub(crate) fn store(&self) -> &StoreName {
+        &self.log.topic().store
+    }
+
+    pub(crate) fn peers(&self) -> &[Arc<dyn Peer>] {
+        &self.peers
     }
 
     async fn append_and_wait(

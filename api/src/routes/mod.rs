@@ -2,6 +2,7 @@
 
 mod metrics;
 mod openapi;
+pub(crate) mod peer;
 mod probes;
 mod sessions;
 

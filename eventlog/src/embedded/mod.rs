@@ -17,7 +17,7 @@ mod keys;
 mod queue;
 mod reader;
 mod recent;
-mod record;
+pub(crate) mod record;
 mod stamps;
 mod writer;
 

@@ -8,7 +8,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use schemas::{Headers, Record, Timestamp};
 
-pub(super) fn encode(append_time: Timestamp, record: &Record) -> Bytes {
+pub(crate) fn encode(append_time: Timestamp, record: &Record) -> Bytes {
     let Record { key, headers, value } = record;
     let headers = headers.as_bytes();
     let len = |bytes: &Bytes| u16::try_from(bytes.len()).expect("keys and headers of a record are short");
@@ -26,7 +26,7 @@ pub(super) fn encode(append_time: Timestamp, record: &Record) -> Bytes {
 }
 
 /// Reads without copying. `None` when the bytes are not a record.
-pub(super) fn decode(mut bytes: Bytes) -> Option<(Timestamp, Record)> {
+pub(crate) fn decode(mut bytes: Bytes) -> Option<(Timestamp, Record)> {
     let append_time =
         Timestamp::from_millis(u64::from_be_bytes(take(&mut bytes, 8)?.as_ref().try_into().ok()?));
     let key = take_prefixed(&mut bytes)?;

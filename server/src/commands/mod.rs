@@ -80,6 +80,9 @@ struct DevArgs {
     /// The data listener's port; the admin listener's is 1000 above.
     #[arg(long, value_name = "PORT", default_value_t = 8081, value_parser = clap::value_parser!(u16).range(1..=64535))]
     port_base: u16,
+    /// How many data centres to run, each with a node of its own on the next port; they listen for each other 1000 below.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=8))]
+    dcs: u16,
 }
 
 #[derive(Debug, Args)]
@@ -127,7 +130,8 @@ pub fn run(mut args: Vec<OsString>) -> ExitCode {
         Command::Serve(ServeArgs { config, data_dir }) => {
             serve::from_file(&config.unwrap_or_else(|| KASK_CONFIG.into()), data_dir)
         }
-        Command::Dev(DevArgs { data_dir, port_base }) => serve::dev(port_base, data_dir),
+        Command::Dev(DevArgs { data_dir, port_base, dcs: 1 }) => serve::dev(port_base, data_dir),
+        Command::Dev(DevArgs { data_dir, port_base, dcs }) => serve::dev_dcs(port_base, data_dir, dcs),
         Command::CheckConfig { file } => check_config::check(&file),
         Command::Rebuild(JobArgs { admin, store }) => job::order(&admin, "rebuild", store.as_deref()),
         Command::Verify(JobArgs { admin, store }) => job::order(&admin, "verify", store.as_deref()),

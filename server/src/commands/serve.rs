@@ -1,6 +1,7 @@
 //! `solera serve` and `solera dev`.
 
 use std::{
+    cell::Cell,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -8,13 +9,14 @@ use std::{
 };
 
 use anyhow::{Context, anyhow};
+use futures::future::join_all;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::say;
 use crate::{
-    config::{self, Config, Problem},
-    node,
+    config::{self, Config, Problem, SecretsConfig},
+    node, secrets,
     telemetry::{self, Log},
     tls::DataTls,
 };
@@ -35,7 +37,7 @@ pub(super) fn from_file(file: &Path, data_dir: Option<PathBuf>) -> anyhow::Resul
         tracing::warn!("{warning}");
     }
     let at_hang_up = AtHangUp::Reload(file.to_owned(), log.clone());
-    run(config, &log, at_hang_up, || {})
+    run(vec![config], &log, at_hang_up, || {})
 }
 
 /// Serves on this machine, and says how to try it.
@@ -49,14 +51,52 @@ pub(super) fn dev(port: u16, data_dir: PathBuf) -> anyhow::Result<()> {
          Admin     http://{admin}/v1/status\n\
          Data      {data_dir}\n\
          Try it    curl -i -X POST -d hello http://127.0.0.1:{port}/sessions/v1/greeting && curl -i http://127.0.0.1:{port}/sessions/v1/greeting\n\
+         More      solera dev --dcs 2 runs two data centres: what one writes the other reads, what one deletes is gone in both\n\
          Stop it   Ctrl-C; a second start goes on with the same data",
         admin = config.admin_listen,
     );
     let log = telemetry::start(&config.telemetry)?;
-    run(config, &log, AtHangUp::Stop, move || {
+    run(vec![config], &log, AtHangUp::Stop, move || {
         // Nobody reads standard output: that is no reason to stop.
         let _gone = say(&hints);
     })
+}
+
+/// Serves several data centres on this machine, and says how to try them.
+pub(super) fn dev_dcs(port: u16, data_dir: PathBuf, count: u16) -> anyhow::Result<()> {
+    let data_dir = std::path::absolute(data_dir).context("find the data directory")?;
+    let configs = config::dev_dcs(port, &data_dir, count)
+        .with_context(|| format!("{count} data centres need ports below and above --port-base {port}"))?;
+    let hints = hints_of_several(&configs, &data_dir);
+    let log = telemetry::start(&configs.first().context("a data centre at least")?.telemetry)?;
+    fs::create_dir_all(&data_dir).with_context(|| format!("create {}", data_dir.display()))?;
+    secrets::load(&SecretsConfig::MadeInDataDir, &data_dir)?;
+    run(configs, &log, AtHangUp::Stop, move || {
+        let _gone = say(&hints);
+    })
+}
+
+fn hints_of_several(configs: &[Config], data_dir: &Path) -> String {
+    let of_each = configs.iter().map(|config| {
+        let (dc, port) = (&config.dc, config.listener.port);
+        format!(
+            "{dc}       http://127.0.0.1:{port}/sessions/v1/   admin http://{}/v1/status\n",
+            config.admin_listen
+        )
+    });
+    let of_each: String = of_each.collect();
+    let greeting = |n: usize| format!("http://127.0.0.1:{}/sessions/v1/greeting", configs[n].listener.port);
+    let last = configs.len() - 1;
+    format!(
+        "{of_each}\
+         Data      {}\n\
+         Try it    curl -i -X POST -d hello {first}; sleep 1; curl -i {last}\n\
+         \u{20}         curl -i -X DELETE {last}; curl -i {first}\n\
+         Stop it   Ctrl-C; a second start goes on with the same data",
+        data_dir.display(),
+        first = greeting(0),
+        last = greeting(last),
+    )
 }
 
 /// What SIGHUP means: to a service "read your file again", to a program in a terminal that the terminal is gone.
@@ -65,15 +105,35 @@ enum AtHangUp {
     Stop,
 }
 
-fn run(config: Config, log: &Log, at_hang_up: AtHangUp, listening: impl FnOnce()) -> anyhow::Result<()> {
+/// Runs a node of each configuration until all have stopped: one that fails takes the others with it. Only one alone may speak
+/// TLS.
+fn run(
+    configs: Vec<Config>,
+    log: &Log,
+    at_hang_up: AtHangUp,
+    listening: impl FnOnce(),
+) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
     let stop = CancellationToken::new();
-    let outcome = runtime.block_on(async {
-        let tls = config.listener.tls.as_ref().map(DataTls::load).transpose()?.map(Arc::new);
+    let outcome: anyhow::Result<()> = runtime.block_on(async {
+        let tls = configs.first().and_then(|config| config.listener.tls.as_ref());
+        let tls = tls.map(DataTls::load).transpose()?.map(Arc::new);
         obey_signals(at_hang_up, log.clone(), tls.clone(), stop.clone())?;
+        let (silent, listening) = (Cell::new(configs.len()), Cell::new(Some(listening)));
+        let nodes = configs.into_iter().map(async |config| {
+            let is_listening = || {
+                silent.set(silent.get() - 1);
+                if silent.get() == 0 {
+                    listening.take().into_iter().for_each(|say| say());
+                }
+            };
+            let ended = node::run(config, log, tls.clone(), is_listening, stop.clone()).await;
+            stop.cancel();
+            ended
+        });
         tokio::select! {
-            ended = node::run(config, log, tls, listening, stop) => ended,
+            ended = join_all(nodes) => ended.into_iter().collect(),
             never = log.count_repeats() => match never {},
         }
     });

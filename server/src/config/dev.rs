@@ -2,13 +2,14 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    num::NonZero,
+    path::{Path, PathBuf},
 };
 
-use schemas::SessionTtl;
+use schemas::{Dc, SessionTtl};
 
 use super::{
-    Config, LogConfig, ReadConsistency, SecretsConfig, admin, limits,
+    Config, LogConfig, PeerConfig, PeersConfig, ReadConsistency, RingFile, SecretsConfig, admin, limits,
     limits::Limits,
     listener::Listener,
     stores,
@@ -37,8 +38,38 @@ pub fn dev(port: u16, data_dir: PathBuf) -> Config {
         read_patience: limits::default_patience(limits.request_timeout),
         serve_in_outage_for: limits::SERVE_IN_OUTAGE_FOR,
         checkpoints: None,
+        peers: None,
         stores: stores::only(Some(base_uri), Some(SessionTtl::KASK), ReadConsistency::Node),
     }
+}
+
+/// Nodes for development of several data centres, `dc1` and on, that are each other's peers: the first as [`dev`] makes it, each
+/// other on the next port. They listen for each other 1000 below their data ports. Each has a folder of its own in `data_dir`;
+/// the secrets that they share lie in `secrets` beside them. `None` when there are no such ports.
+pub fn dev_dcs(port: u16, data_dir: &Path, count: u16) -> Option<Vec<Config>> {
+    let name = |n: u16| -> Dc { format!("dc{}", n + 1).parse().expect("a data centre may have this name") };
+    let peers_listen = |n: u16| {
+        let port = port.checked_add(n)?.checked_sub(1000).filter(|&port| port != 0)?;
+        Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+    };
+    let secrets = data_dir.join("secrets");
+    let node = |n: u16| {
+        let others = (0..count).filter(|&other| other != n).map(|other| {
+            let url = format!("http://{}", peers_listen(other)?).parse().ok()?;
+            Some((name(other), PeerConfig { urls: vec![url], tls_name: None }))
+        });
+        let peers = PeersConfig { listen: peers_listen(n)?, tls: None, dcs: others.collect::<Option<_>>()? };
+        Some(Config {
+            dc: name(n),
+            secrets: SecretsConfig::Files {
+                index: secrets.join("index-secret"),
+                ring: vec![RingFile { id: NonZero::<u32>::MIN, file: secrets.join("secret-1") }],
+            },
+            peers: Some(peers),
+            ..dev(port.checked_add(n)?, data_dir.join(name(n).as_str()))
+        })
+    };
+    (0..count).map(node).collect()
 }
 
 fn admin_listen(port: u16) -> SocketAddr {
@@ -60,6 +91,34 @@ mod tests {
             assert_eq!((config.listener.address.as_str(), config.listener.port), ("127.0.0.1", port));
             assert_eq!(config.admin_listen, SocketAddr::from((Ipv4Addr::LOCALHOST, admin)), "{port}");
         }
+    }
+
+    #[test]
+    fn data_centres_for_development_are_each_others_peers_and_share_nothing_but_secrets() {
+        let configs = dev_dcs(8081, Path::new("data"), 3).unwrap();
+        let listens: Vec<_> = configs
+            .iter()
+            .map(|config| {
+                let peers = config.peers.as_ref().unwrap();
+                let others: Vec<_> =
+                    peers.dcs.iter().map(|(dc, peer)| format!("{dc} {}", peer.urls[0])).collect();
+                (config.dc.as_str(), config.listener.port, peers.listen.port(), others.join(", "))
+            })
+            .collect();
+        let others =
+            |a, b| format!("dc{a} http://127.0.0.1:{}, dc{b} http://127.0.0.1:{}", 7080 + a, 7080 + b);
+        assert_eq!(
+            listens,
+            [
+                ("dc1", 8081, 7081, others(2, 3)),
+                ("dc2", 8082, 7082, others(1, 3)),
+                ("dc3", 8083, 7083, others(1, 2)),
+            ]
+        );
+        assert_eq!(configs[0].secrets, configs[2].secrets);
+        assert_eq!(configs[1].data_dir, Path::new("data/dc2"));
+        assert!(dev_dcs(999, Path::new("data"), 2).is_none());
+        assert!(dev_dcs(65_535, Path::new("data"), 2).is_none());
     }
 
     #[test]

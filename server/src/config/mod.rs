@@ -43,10 +43,11 @@ use schemas::{Dc, StoreName};
 
 pub use base_uri::{BaseUri, BaseUriError};
 pub use checkpoints::CheckpointsConfig;
-pub use dev::dev;
+pub use dev::{dev, dev_dcs};
 pub use limits::Limits;
 pub use listener::Listener;
 pub use log::{KafkaConfig, LogConfig};
+pub use peers::{PeerConfig, PeersConfig};
 pub use problem::{Problem, Warning, report};
 pub use secrets::{RingFile, SecretsConfig};
 pub use store::{ReadConsistency, StoreConfig};
@@ -91,6 +92,8 @@ pub struct Config {
     pub serve_in_outage_for: Duration,
     /// When copies of views are made to start from. None are, unless this is there.
     pub checkpoints: Option<CheckpointsConfig>,
+    /// The other data centres. Default: there are none.
+    pub peers: Option<PeersConfig>,
     /// The stores by name: at least one. First the one that the top-level `base_uri` names, then in file order.
     pub stores: Vec<(StoreName, StoreConfig)>,
 }
@@ -163,11 +166,8 @@ fn read(top: &mut Section<'_>, kind: Kind) -> Read<Config> {
     let freshness = log.as_ref().map_or(ReadConsistency::Node, LogConfig::read_consistency);
     let stores = stores::read(top, freshness);
 
-    top.later(
-        "peers",
-        LEAVE_OUT,
-        section(|peers| peers::check(peers, dc.as_ref().map_err(|&reported| reported))),
-    );
+    let peers =
+        top.optional("peers", section(|peers| peers::read(peers, dc.as_ref().map_err(|&reported| reported))));
     top.later("audit", LEAVE_OUT, section(later::audit));
 
     Ok(Config {
@@ -183,6 +183,7 @@ fn read(top: &mut Section<'_>, kind: Kind) -> Read<Config> {
         read_patience: read_patience?,
         serve_in_outage_for: serve_in_outage_for?,
         checkpoints: checkpoints?,
+        peers: peers?,
         stores: stores?,
     })
 }

@@ -1,4 +1,4 @@
-//! Certificates and keys by path. Those of the data listener are used; the others are checked only.
+//! Certificates and keys by path. Those of the admin listener are checked only.
 
 use std::path::PathBuf;
 
@@ -31,13 +31,13 @@ pub(super) fn server(item: &mut Item<'_>) -> Read<TlsFiles> {
     read(item)
 }
 
-/// Checks the `tls` between data centres, where both sides show a certificate.
-pub(super) fn peer(item: &mut Item<'_>) -> Read<()> {
+/// Reads the `tls` between data centres, where both sides show a certificate.
+pub(super) fn peer(item: &mut Item<'_>) -> Read<TlsFiles> {
     let mut read = section(|tls: &mut Section<'_>| {
-        tls.check_required("cert", path(CERT));
-        tls.check_required("key", path(KEY));
-        tls.check_required("ca", path("/etc/solera/peers-ca.pem"));
-        Ok(())
+        let cert = tls.required("cert", path(CERT));
+        let key = tls.required("key", path(KEY));
+        let ca = tls.required("ca", path("/etc/solera/peers-ca.pem"));
+        Ok(TlsFiles { cert: cert?, key: key?, client_ca: Some(ca?) })
     });
     read(item)
 }

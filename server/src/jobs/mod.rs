@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{checkpoints::Checkpoints, config::CheckpointsConfig, logs::OwnLog, view_dir::ViewDir};
+use crate::{checkpoints::Checkpoints, config::CheckpointsConfig, logs::StoreLog, view_dir::ViewDir};
 
 /// An open store: as jobs work on it, and as it is closed at the end.
 #[derive(Clone, Debug)]
@@ -27,7 +27,9 @@ pub(crate) struct Workplace {
     pub(crate) name: StoreName,
     pub(crate) view_dir: ViewDir,
     pub(crate) checkpoints: Checkpoints,
-    pub(crate) log: OwnLog,
+    pub(crate) log: StoreLog,
+    /// Copies of what other data centres write.
+    pub(crate) copies: Vec<StoreLog>,
     /// The generation that is served.
     pub(crate) generation: watch::Sender<Arc<SessionView>>,
     pub(crate) fence: Arc<Fence>,
@@ -134,12 +136,18 @@ async fn on_a_thread(job: Arc<Job>, store: Workplace, stop: CancellationToken) -
 }
 
 impl Workplace {
+    /// All that the view is made from.
+    pub(crate) fn logs(&self) -> impl Iterator<Item = &StoreLog> {
+        std::iter::once(&self.log).chain(&self.copies)
+    }
+
     /// An empty view in `dir`, and the fold into it.
     fn replay_into(&self, dir: &Path) -> anyhow::Result<(Arc<SessionView>, Replay)> {
         let view = Arc::new(SessionView::open(dir, self.view_dir.options())?);
         let own = self.log.log();
         let into = Arc::clone(&view) as Arc<dyn View>;
-        let replay = Replay::new(&own, &[], into, self.mac.clone(), Arc::clone(&self.clock))?;
+        let copies: Vec<_> = self.copies.iter().map(StoreLog::log).collect();
+        let replay = Replay::new(&own, &copies, into, self.mac.clone(), Arc::clone(&self.clock))?;
         Ok((view, replay.reading_ahead()))
     }
 

@@ -15,7 +15,7 @@ use materializer::{BUCKETS, Essence, Hashes, sessions::Frozen};
 use schemas::{KeyId, Timestamp};
 
 use super::{Outcome, Workplace, rebuild::report};
-use crate::view_dir;
+use crate::{logs::StoreLog, view_dir};
 
 /// How long the served view may take to get to where the logs ended.
 const CATCH_UP: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ const TOLD: usize = 10;
 
 pub(super) async fn verify(store: &Workplace, job: &Job) -> anyhow::Result<Outcome> {
     store.check_room()?;
-    let _nothing_is_dropped = store.log.keep_all();
+    let _nothing_is_dropped: Vec<_> = store.logs().map(StoreLog::keep_all).collect();
     let scratch_dir = store.view_dir.path.join(view_dir::VERIFYING);
     view_dir::remove(&scratch_dir)?;
     let (scratch, mut replay) = store.replay_into(&scratch_dir)?;

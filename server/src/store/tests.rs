@@ -40,6 +40,7 @@ fn store(log: &Arc<MemoryLog>, view: Contents, machine: &Arc<ManualClock>) -> (S
         mac: MacKey::derive(b"an index secret"),
         retention: Retention::Expiring { ttl_max: Duration::from_secs(3600) },
         writer_id: WriterId(1),
+        peers: Vec::new(),
         read_consistency: ReadConsistency::Dc,
         serve_in_outage_for: Duration::ZERO,
         counted: Metrics::register(&Registry::new()).unwrap(),

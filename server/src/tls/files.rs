@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use rustls::{
-    RootCertStore, ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
@@ -22,6 +22,20 @@ use crate::{config::TlsFiles, secrets};
 
 /// The only protocol on a connection: a client that offers none is taken to mean it too.
 const PROTOCOL: &[u8] = b"http/1.1";
+
+/// What the files are called in the configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names {
+    cert: &'static str,
+    key: &'static str,
+    ca: &'static str,
+}
+
+/// Those of the data listener.
+pub(super) const DATA: Names = Names { cert: "tls.cert", key: "tls.key", ca: "tls.client_ca" };
+
+/// Those of data centres among themselves.
+pub(super) const PEERS: Names = Names { cert: "peers.tls.cert", key: "peers.tls.key", ca: "peers.tls.ca" };
 
 /// What the files amount to.
 #[derive(Debug)]
@@ -40,22 +54,21 @@ pub(crate) enum Error {
     Unreadable { what: &'static str, path: PathBuf, source: io::Error },
     #[error("{what} {} has no certificate in PEM; put one there, between its lines BEGIN and END CERTIFICATE", .path.display())]
     NoCertificate { what: &'static str, path: PathBuf },
-    #[error("tls.key {} has no private key in PEM; put one there that is not encrypted, as PKCS #8, PKCS #1 or SEC 1", .path.display())]
-    NoKey { path: PathBuf },
+    #[error("{what} {} has no private key in PEM; put one there that is not encrypted, as PKCS #8, PKCS #1 or SEC 1", .path.display())]
+    NoKey { what: &'static str, path: PathBuf },
     #[error("{what} {} cannot be used: {source}; replace it", .path.display())]
     Unusable { what: &'static str, path: PathBuf, source: rustls::Error },
-    #[error("tls.key {} does not belong to the first certificate of tls.cert {}; replace both together", .key.display(), .cert.display())]
-    Mismatch { cert: PathBuf, key: PathBuf },
-    #[error("tls.client_ca {} cannot be used: {reason}; replace it", .path.display())]
-    ClientCa { path: PathBuf, reason: String },
+    #[error("{} {} does not belong to the first certificate of {} {}; replace both together", .names.key, .key.display(), .names.cert, .cert.display())]
+    Mismatch { names: Names, cert: PathBuf, key: PathBuf },
+    #[error("{what} {} cannot be used: {reason}; replace it", .path.display())]
+    ClientCa { what: &'static str, path: PathBuf, reason: String },
 }
 
 /// Reads the files and puts them together.
-pub(super) fn read(files: &TlsFiles) -> Result<Identity, Error> {
+pub(super) fn read(names: Names, files: &TlsFiles) -> Result<Identity, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let chain = certificates("tls.cert", &files.cert)?;
-    let leaf = chain.first().cloned().expect("there is at least one");
-    let certified = certified(files, chain, private_key(&files.key)?, &provider)?;
+    let certified = certified(names, files, &provider)?;
+    let leaf = certified.cert.first().cloned().expect("there is at least one");
 
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&[&TLS13, &TLS12])
@@ -64,8 +77,8 @@ pub(super) fn read(files: &TlsFiles) -> Result<Identity, Error> {
         None => builder.with_no_client_auth(),
         Some(file) => {
             let verifier =
-                WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(file)?), provider);
-            let refused = |reason| Error::ClientCa { path: file.clone(), reason };
+                WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(names.ca, file)?), provider);
+            let refused = |reason| Error::ClientCa { what: names.ca, path: file.clone(), reason };
             builder.with_client_cert_verifier(verifier.build().map_err(|error| refused(error.to_string()))?)
         }
     };
@@ -78,28 +91,41 @@ pub(super) fn read(files: &TlsFiles) -> Result<Identity, Error> {
     })
 }
 
-fn certified(
-    files: &TlsFiles,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    provider: &CryptoProvider,
-) -> Result<CertifiedKey, Error> {
+/// How this node shows itself to others: its certificate, and whom it trusts.
+pub(super) fn read_client(names: Names, files: &TlsFiles) -> Result<Arc<ClientConfig>, Error> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let certified = certified(names, files, &provider)?;
+    let roots = files.client_ca.iter().try_fold(RootCertStore::empty(), |mut roots, file| {
+        roots.roots.extend(authorities(names.ca, file)?.roots);
+        Ok(roots)
+    })?;
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .expect("the provider has ciphers for both versions")
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    Ok(Arc::new(config))
+}
+
+fn certified(names: Names, files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, Error> {
+    let chain = certificates(names.cert, &files.cert)?;
+    let key = private_key(names.key, &files.key)?;
     let unusable = |what, path: &Path, source| Error::Unusable { what, path: path.to_owned(), source };
     let key = provider.key_provider.load_private_key(key);
-    let certified = CertifiedKey::new(chain, key.map_err(|error| unusable("tls.key", &files.key, error))?);
+    let certified = CertifiedKey::new(chain, key.map_err(|error| unusable(names.key, &files.key, error))?);
     match certified.keys_match() {
         Ok(()) => Ok(certified),
         Err(rustls::Error::InconsistentKeys(_)) => {
-            Err(Error::Mismatch { cert: files.cert.clone(), key: files.key.clone() })
+            Err(Error::Mismatch { names, cert: files.cert.clone(), key: files.key.clone() })
         }
-        Err(error) => Err(unusable("tls.cert", &files.cert, error)),
+        Err(error) => Err(unusable(names.cert, &files.cert, error)),
     }
 }
 
-fn authorities(file: &Path) -> Result<RootCertStore, Error> {
+fn authorities(what: &'static str, file: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates("tls.client_ca", file)? {
-        let unusable = |source| Error::Unusable { what: "tls.client_ca", path: file.to_owned(), source };
+    for certificate in certificates(what, file)? {
+        let unusable = |source| Error::Unusable { what, path: file.to_owned(), source };
         roots.add(certificate).map_err(unusable)?;
     }
     Ok(roots)
@@ -116,9 +142,9 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
         .ok_or_else(|| Error::NoCertificate { what, path: path.to_owned() })
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
-    PrivateKeyDer::from_pem_slice(&contents("tls.key", path)?)
-        .map_err(|_| Error::NoKey { path: path.to_owned() })
+fn private_key(what: &'static str, path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_slice(&contents(what, path)?)
+        .map_err(|_| Error::NoKey { what, path: path.to_owned() })
 }
 
 fn contents(what: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {

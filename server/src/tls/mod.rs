@@ -16,6 +16,7 @@ use std::{
 use api::Tls;
 use jiff::Timestamp;
 use prometheus::{IntGauge, Registry};
+use rustls::ClientConfig;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +51,7 @@ impl DataTls {
     /// # Errors
     /// When one of them cannot be used; it is named.
     pub(crate) fn load(files: &TlsFiles) -> Result<Self, Error> {
-        let Identity { config, expires, warning } = files::read(files)?;
+        let Identity { config, expires, warning } = files::read(files::DATA, files)?;
         warn(warning);
         let gauge = IntGauge::new(
             "solera_tls_certificate_expires_timestamp_seconds",
@@ -70,7 +71,7 @@ impl DataTls {
     /// # Errors
     /// When one of them cannot be used; it is named, and everything is as before.
     pub(crate) fn reload(&self, files: &TlsFiles) -> Result<(), Error> {
-        let Identity { config, expires, warning } = files::read(files)?;
+        let Identity { config, expires, warning } = files::read(files::DATA, files)?;
         warn(warning);
         self.listener.show(config);
         self.expires.set(seconds(expires));
@@ -121,12 +122,22 @@ impl DataTls {
     }
 }
 
+/// What data centres show each other: as the one that is asked, and as the one that asks. Read once, at the start.
+///
+/// # Errors
+/// When one of the files cannot be used; it is named.
+pub(crate) fn of_peers(files: &TlsFiles) -> Result<(Arc<Tls>, Arc<ClientConfig>), Error> {
+    let Identity { config, warning, .. } = files::read(files::PEERS, files)?;
+    warn(warning);
+    Ok((Arc::new(Tls::new(config)), files::read_client(files::PEERS, files)?))
+}
+
 /// Whether the files can be used, and what to say of them if they can.
 ///
 /// # Errors
 /// When one of them cannot be used; it is named.
 pub(crate) fn check(files: &TlsFiles) -> Result<Vec<String>, Error> {
-    let Identity { expires, warning, .. } = files::read(files)?;
+    let Identity { expires, warning, .. } = files::read(files::DATA, files)?;
     let worry = expires.and_then(|expires| {
         let cert = files.cert.display();
         expiry::worry(expires, Timestamp::now())

@@ -121,29 +121,45 @@ fn the_secrets_are_an_index_and_a_ring_of_different_ids() {
 
 #[test]
 fn peers_are_other_data_centres_and_meet_over_tls_off_loopback() {
-    let built_later = "peers: known, not built yet (leave it out)";
     let codfw = "dcs: { codfw: { urls: [ 'https://a:1' ], tls_name: a } }";
+    let here = "dcs: { codfw: { urls: [ 'http://127.0.0.1:1' ] } }";
     let tls = "tls: { cert: /c, key: /k, ca: /a }";
-    let rows: [(String, &[&str]); 7] = [
-        (format!("listen: '127.0.0.1:1', {codfw}"), &[built_later]),
-        (format!("listen: '10.0.0.1:1', {tls}, {codfw}"), &[built_later]),
+    let rows: [(String, &[&str]); 9] = [
+        (format!("listen: '127.0.0.1:1', {here}"), &[]),
         (
-            format!("listen: '10.0.0.1:1', {codfw}"),
+            format!("listen: '127.0.0.1:1', {codfw}"),
+            &[
+                "peers.dcs.codfw.urls[0]: found \"https://a:1\", needs http:// and loopback where there is no `tls` (for example \
+               http://127.0.0.1:7082)",
+            ],
+        ),
+        (format!("listen: '10.0.0.1:1', {tls}, {codfw}"), &[]),
+        (
+            format!(
+                "listen: '10.0.0.1:1', {tls}, dcs: {{ codfw: {{ urls: [ 'http://127.0.0.1:1' ], tls_name: a }} }}"
+            ),
+            &[
+                "peers.dcs.codfw.urls[0]: found \"http://127.0.0.1:1\", needs https:// where there is `tls` (for example \
+               https://127.0.0.1:7082)",
+            ],
+        ),
+        (
+            format!("listen: '10.0.0.1:1', {here}"),
             &["peers.tls: found nothing, needs a mapping of keys (write `key: value` below it)"],
         ),
         (
-            "listen: '127.0.0.1:1', dcs: { eqiad: { urls: [ 'https://a:1' ] } }".to_owned(),
+            "listen: '127.0.0.1:1', dcs: { eqiad: { urls: [ 'http://127.0.0.1:1' ] } }".to_owned(),
             &["peers.dcs: found `eqiad`, needs other data centres than this node's own (leave `eqiad` out)"],
         ),
         (
-            "listen: '127.0.0.1:1', dcs: { Codfw: { urls: [ 'https://a:1' ] } }".to_owned(),
+            "listen: '127.0.0.1:1', dcs: { Codfw: { urls: [ 'http://127.0.0.1:1' ] } }".to_owned(),
             &[
                 "peers.dcs.Codfw: found the name `Codfw`, needs another one (must be 1 to 32 characters of a-z, 0-9 and -, \
                beginning with a letter)",
             ],
         ),
         (
-            "listen: '127.0.0.1:1', dcs: { codfw: { urls: [ 'https://a:1', codfw ] } }".to_owned(),
+            "listen: '127.0.0.1:1', dcs: { codfw: { urls: [ 'http://127.0.0.1:1', codfw ] } }".to_owned(),
             &["peers.dcs.codfw.urls[1]: found \"codfw\", needs a URL of scheme, host and port (for example \
                https://127.0.0.1:7082)"],
         ),

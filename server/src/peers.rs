@@ -1,0 +1,267 @@
+//! The other data centres: whom deletes ask, whether they fit, and who may ask this one.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context;
+use api::{App, Latch, PeerApp, Tls};
+use prometheus::Registry;
+use schemas::{Dc, SessionTtl};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use writer::peer::{
+    HttpPeer, Peer, PeerMetrics, PeerTls, Silence, TlsName,
+    messages::{Hello, StoreRules},
+};
+
+use crate::{
+    config::{Config, LogConfig, PeerConfig, PeersConfig},
+    secrets::Secrets,
+    tls,
+};
+
+/// How often a peer is asked what it is: also how soon one that was silent is found again.
+const GREET_EVERY: Duration = Duration::from_secs(1);
+
+/// Clocks that differ by more than this are spoken of.
+const CLOCKS_APART_MAX: Duration = Duration::from_millis(500);
+
+/// The other data centres of a node.
+#[derive(Clone, Debug)]
+pub(crate) struct Peers {
+    all: Vec<Arc<HttpPeer>>,
+    /// For which name each must show a certificate, if any.
+    names: BTreeMap<Dc, Option<TlsName>>,
+    /// What the peer listener speaks, if not plain HTTP.
+    shown: Option<Arc<Tls>>,
+    us: Arc<Us>,
+}
+
+/// What all data centres have to agree on, as this node has it.
+#[derive(Clone, Debug)]
+struct Us {
+    fingerprints: BTreeMap<String, String>,
+    rules: BTreeMap<String, StoreRules>,
+}
+
+impl Peers {
+    /// Connects to nobody yet.
+    ///
+    /// # Errors
+    /// When a certificate cannot be used, or their metrics are registered already.
+    pub(crate) fn of(
+        config: &Config,
+        peers: &PeersConfig,
+        secrets: &Secrets,
+        registry: &Registry,
+    ) -> anyhow::Result<Self> {
+        let metrics = PeerMetrics::register(registry).context("register the metrics of peers")?;
+        let (shown, shows) = peers.tls.as_ref().map(tls::of_peers).transpose()?.unzip();
+        let peer = |(dc, peer): &(Dc, PeerConfig)| {
+            let tls = shows.clone().zip(peer.tls_name.clone()).map(|(config, name)| PeerTls { config, name });
+            let (own, urls) = (config.dc.clone(), peer.urls.clone());
+            Arc::new(HttpPeer::new(own, dc.clone(), urls, tls, metrics.clone()))
+        };
+        let names = peers
+            .dcs
+            .iter()
+            .map(|(dc, peer)| (dc.clone(), peer.tls_name.clone().filter(|_| shown.is_some())));
+        Ok(Self {
+            all: peers.dcs.iter().map(peer).collect(),
+            names: names.collect(),
+            shown,
+            us: Arc::new(Us { fingerprints: secrets.fingerprints(), rules: rules(config) }),
+        })
+    }
+
+    /// As deletes see them.
+    pub(crate) fn for_deletes(&self) -> Vec<Arc<dyn Peer>> {
+        self.all.iter().map(|peer| Arc::clone(peer) as Arc<dyn Peer>).collect()
+    }
+
+    /// As mirrors see them.
+    pub(crate) fn all(&self) -> &[Arc<HttpPeer>] {
+        &self.all
+    }
+
+    /// What the peer listener speaks.
+    pub(crate) fn tls(&self) -> Option<Arc<Tls>> {
+        self.shown.clone()
+    }
+
+    /// What the peer listener answers with.
+    pub(crate) fn listener(&self, config: &Config, app: App) -> PeerApp {
+        PeerApp {
+            app,
+            dc: config.dc.clone(),
+            peers: self.names.clone(),
+            fingerprints: self.us.fingerprints.clone(),
+            rules: self.us.rules.clone(),
+            wall_ms,
+        }
+    }
+
+    /// Compares this node with each of them until `stop`. Holds `latch` until every one that answers fits: after that, one that
+    /// does not is not asked any more, and this node goes on.
+    pub(crate) async fn watch(self, latch: Latch, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut greet = interval(GREET_EVERY);
+        greet.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut latch, mut said) = (Some(latch), BTreeMap::<usize, Option<Arc<str>>>::new());
+        while stop.run_until_cancelled(greet.tick()).await.is_some() {
+            let greeted = futures::future::join_all(self.all.iter().map(|peer| peer.greet()));
+            let Some(greeted) = stop.run_until_cancelled(greeted).await else { break };
+            let mut all_fit = true;
+            for (n, (peer, hello)) in self.all.iter().zip(greeted).enumerate() {
+                let misfit = hello.as_ref().ok().and_then(|hello| self.us.misfit(hello));
+                if let Some(why) = &misfit {
+                    all_fit = false;
+                    if let Some(latch) = &latch {
+                        latch.waits_for(&format!("{} does not fit: {why}", peer.dc()));
+                    }
+                }
+                // One that is silent may be the misfit that it was.
+                if hello.is_ok() {
+                    peer.misfits(misfit.map(|why| format!("config_mismatch: {why}").into()));
+                }
+                speak_of(peer, hello, said.entry(n).or_default());
+            }
+            if all_fit && let Some(latch) = latch.take() {
+                latch.release();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Us {
+    /// Why a peer cannot be worked with, if so: what the first of the differences is.
+    fn misfit(&self, there: &Hello) -> Option<String> {
+        for (name, ours) in &self.fingerprints {
+            match there.secret_fingerprints.get(name) {
+                Some(theirs) if theirs != ours => {
+                    return Some(format!("the secret `{name}` is {ours} here and {theirs} there"));
+                }
+                // A ring that is being rotated has secrets that the other side lacks.
+                None if name == INDEX => return Some("it names no index secret".to_owned()),
+                _ => {}
+            }
+        }
+        for (store, ours) in &self.rules {
+            let Some(theirs) = there.stores.get(store) else {
+                return Some(format!("the store {store} is here and not there"));
+            };
+            if ours.max_ttl != theirs.max_ttl {
+                return Some(format!(
+                    "max_ttl of the store {store} is {} here and {} there",
+                    ours.max_ttl, theirs.max_ttl
+                ));
+            }
+            if ours.partitions != theirs.partitions {
+                return Some(format!(
+                    "the topics of the store {store} have {} partitions here and {} there",
+                    ours.partitions, theirs.partitions
+                ));
+            }
+        }
+        None
+    }
+}
+
+/// The name of the secret that does not rotate.
+pub(crate) const INDEX: &str = "index";
+
+/// Says once what has changed with a peer.
+fn speak_of(peer: &HttpPeer, hello: Result<Hello, Silence>, said: &mut Option<Arc<str>>) {
+    let dc = peer.dc();
+    if let Ok(hello) = hello {
+        let apart = Duration::from_millis(hello.wall_ms.abs_diff(wall_ms()));
+        if CLOCKS_APART_MAX < apart {
+            tracing::warn!("The clocks of {dc} and of this node are {} ms apart", apart.as_millis());
+        }
+    }
+    let now = peer.not_asked_because();
+    if now == *said {
+        return;
+    }
+    match &now {
+        Some(why) => tracing::error!("Deletes are not confirmed by {dc} any more: {why}"),
+        None => tracing::info!("{dc} answers again"),
+    }
+    *said = now;
+}
+
+fn rules(config: &Config) -> BTreeMap<String, StoreRules> {
+    let partitions = match &config.log {
+        LogConfig::Embedded { partitions } => partitions.get(),
+        LogConfig::Kafka(kafka) => kafka.partitions.get(),
+    };
+    let seconds = |ttl: SessionTtl| ttl.duration().map_or(0, |ttl| ttl.as_secs());
+    let rules =
+        |store: &crate::config::StoreConfig| StoreRules { max_ttl: seconds(store.max_ttl), partitions };
+    config.stores.iter().map(|(name, store)| (name.to_string(), rules(store))).collect()
+}
+
+fn wall_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Change = fn(&mut Hello);
+
+    fn us() -> Us {
+        Us {
+            fingerprints: [("index", "aa"), ("ring-1", "bb")]
+                .map(|(name, print)| (name.to_owned(), print.to_owned()))
+                .into(),
+            rules: [("sessions".to_owned(), StoreRules { max_ttl: 60, partitions: 4 })].into(),
+        }
+    }
+
+    fn hello() -> Hello {
+        let Us { fingerprints, rules } = us();
+        Hello {
+            dc: "codfw".parse().unwrap(),
+            wall_ms: 1,
+            ready: true,
+            version: "0".to_owned(),
+            secret_fingerprints: fingerprints,
+            stores: rules,
+        }
+    }
+
+    #[test]
+    fn data_centres_fit_that_agree_on_secrets_and_on_what_lives_how_long_where() {
+        assert_eq!(us().misfit(&hello()), None);
+        let mut rotating = hello();
+        rotating.secret_fingerprints.insert("ring-2".to_owned(), "cc".to_owned());
+        rotating.secret_fingerprints.remove("ring-1");
+        assert_eq!(
+            us().misfit(&rotating),
+            None,
+            "one side has a new secret already, the other still an old one"
+        );
+        let change: [(&str, Change); 5] = [
+            ("`index`", |there| drop(there.secret_fingerprints.insert("index".to_owned(), "ab".to_owned()))),
+            ("no index", |there| drop(there.secret_fingerprints.remove("index"))),
+            ("`ring-1`", |there| drop(there.secret_fingerprints.insert("ring-1".to_owned(), "b".to_owned()))),
+            ("not there", |there| there.stores.clear()),
+            ("max_ttl", |there| there.stores.values_mut().for_each(|rules| rules.max_ttl = 61)),
+        ];
+        for (expected, change) in change {
+            let mut there = hello();
+            change(&mut there);
+            let misfit = us().misfit(&there);
+            assert!(misfit.as_ref().is_some_and(|why| why.contains(expected)), "{expected}: {misfit:?}");
+        }
+        let mut there = hello();
+        there.stores.values_mut().for_each(|rules| rules.partitions = 5);
+        assert!(us().misfit(&there).unwrap().contains("partitions"));
+    }
+}

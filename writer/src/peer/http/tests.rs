@@ -1,0 +1,132 @@
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+
+use prometheus::Registry;
+use schemas::{Headers, Hlc, KeyId, Timestamp, Until, Version, WriterId};
+
+use super::*;
+
+fn version(n: u64) -> Version {
+    Version { hlc: Hlc::from_bits(n), writer: WriterId(1) }
+}
+
+fn tombstone() -> Tombstone {
+    Tombstone {
+        key: KeyId::from_bytes([1; 16]),
+        version: version(5),
+        retain_until: Until::At(Timestamp::from_millis(9)),
+        headers: Headers::default(),
+    }
+}
+
+fn peer(addresses: &[SocketAddr]) -> HttpPeer {
+    let urls = addresses.iter().map(|address| format!("http://{address}").parse().unwrap()).collect();
+    let metrics = PeerMetrics::register(&Registry::new()).unwrap();
+    HttpPeer::new("eqiad".parse().unwrap(), "codfw".parse().unwrap(), urls, None, metrics)
+}
+
+/// A listener that gives this answer to one request, or hangs up on it.
+fn answering(answer: Option<String>) -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut request = [0; 4096];
+        let _bytes = stream.read(&mut request).unwrap();
+        if let Some(answer) = answer {
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    address
+}
+
+fn http(status: u16, body: &str) -> Option<String> {
+    Some(format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()))
+}
+
+fn answer(dc: &str, result: &str, version: Version) -> String {
+    format!("{{\"dc\":\"{dc}\",\"result\":\"{result}\",\"version\":\"{version}\",\"wall_ms\":1}}")
+}
+
+async fn ask(address: SocketAddr, round: Round) -> Answer {
+    let store = "sessions".parse().unwrap();
+    peer(&[address]).delete(&store, &tombstone(), round, Deadline::within(Duration::from_secs(5))).await
+}
+
+/// Where nobody listens.
+fn nobody() -> SocketAddr {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
+}
+
+#[tokio::test]
+async fn only_what_was_asked_for_is_taken_for_done() {
+    let done = Answer::Done(Acknowledged::by_peer(version(5)));
+    let row = |status, body: String| answering(http(status, &body));
+    assert_eq!(ask(row(200, answer("codfw", "done", version(5))), Round::First).await, done);
+    assert_eq!(
+        ask(row(200, answer("codfw", "newer", version(7))), Round::First).await,
+        Answer::Newer(version(7))
+    );
+    for (round, body) in [
+        (Round::First, answer("esams", "done", version(5))),
+        (Round::First, answer("codfw", "done", version(4))),
+        (Round::First, answer("codfw", "newer", version(5))),
+        (Round::Second, answer("codfw", "newer", version(7))),
+        (Round::First, "{}".to_owned()),
+        (Round::First, "done".to_owned()),
+    ] {
+        let answer = ask(row(200, body.clone()), round).await;
+        assert!(matches!(answer, Answer::None(NoAnswer::Unknown(_))), "{body}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_known_of_a_failure_is_kept_apart() {
+    let problem = |outcome: &str| format!("{{\"detail\":\"why\",\"outcome\":\"{outcome}\"}}");
+    let why: Arc<str> = "why".into();
+    for (status, body, expected) in [
+        (503, problem("refused"), NoAnswer::Refused(Arc::clone(&why))),
+        (504, problem("stored"), NoAnswer::Stored(Arc::clone(&why))),
+        (504, problem("unknown"), NoAnswer::Unknown(Arc::clone(&why))),
+        (500, problem(""), NoAnswer::Unknown(Arc::clone(&why))),
+        (404, "{\"detail\":\"why\"}".to_owned(), NoAnswer::Refused(why)),
+    ] {
+        assert_eq!(
+            ask(answering(http(status, &body)), Round::First).await,
+            expected.into(),
+            "{status} {body}"
+        );
+    }
+    // One that hangs up may have stored it first.
+    let answer = ask(answering(None), Round::First).await;
+    assert!(matches!(answer, Answer::None(NoAnswer::Unknown(_))), "{answer:?}");
+    let answer = ask(nobody(), Round::First).await;
+    assert!(matches!(answer, Answer::None(NoAnswer::Refused(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn another_node_is_asked_where_one_is_not_there() {
+    let there = answering(http(200, &answer("codfw", "done", version(5))));
+    let store = "sessions".parse().unwrap();
+    let answer = peer(&[nobody(), there])
+        .delete(&store, &tombstone(), Round::First, Deadline::within(Duration::from_secs(5)))
+        .await;
+    assert_eq!(answer, Answer::Done(Acknowledged::by_peer(version(5))));
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_answer_is_soon_not_asked_and_a_misfit_never() {
+    let peer = peer(&[nobody()]);
+    let store = "sessions".parse().unwrap();
+    assert_eq!(peer.not_asked_because(), None);
+    for _ in 0..5 {
+        peer.delete(&store, &tombstone(), Round::First, Deadline::within(Duration::from_secs(5))).await;
+    }
+    assert_eq!(peer.not_asked_because().as_deref(), Some("does not answer"));
+    let answer =
+        peer.delete(&store, &tombstone(), Round::First, Deadline::within(Duration::from_secs(5))).await;
+    assert_eq!(answer, NoAnswer::Refused("does not answer".into()).into());
+    peer.misfits(Some("other secrets".into()));
+    assert_eq!(peer.not_asked_because().as_deref(), Some("other secrets"));
+}
