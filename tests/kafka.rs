@@ -8,6 +8,7 @@ mod conformance;
 mod floors;
 mod holes;
 mod load;
+mod mirror;
 mod nodes;
 mod rolling;
 mod three;

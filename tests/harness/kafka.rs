@@ -9,9 +9,10 @@
 //! ```
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
         Arc, OnceLock,
@@ -36,7 +37,7 @@ use super::{
     wait::eventually,
 };
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+pub(super) const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
 /// From the start of a broker to its first answer; a broker that was killed is refused until its old session has ended.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
@@ -60,11 +61,12 @@ pub(crate) struct Broker {
     process: Process,
 }
 
+/// A program of Kafka's.
 #[derive(Debug)]
-struct Process {
-    /// A shell that kills the broker when its standard input is closed, and so when this process ends.
+pub(super) struct Process {
+    /// A shell that kills the program when its standard input is closed, and so when this process ends.
     shell: Child,
-    broker: u32,
+    program: u32,
 }
 
 impl Kafka {
@@ -119,6 +121,19 @@ impl Kafka {
     /// One of its brokers.
     pub(crate) fn broker(&mut self, n: usize) -> &mut Broker {
         &mut self.brokers[n]
+    }
+
+    /// How many brokers it has.
+    pub(crate) fn brokers(&self) -> usize {
+        self.brokers.len()
+    }
+
+    /// The names of its topics, Kafka's own among them.
+    pub(crate) fn topics(&self) -> BTreeSet<String> {
+        let client: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", self.bootstrap_servers()).create().unwrap();
+        let found = client.fetch_metadata(None, ANSWERS_WITHIN).unwrap();
+        found.topics().iter().map(|topic| topic.name().to_owned()).collect()
     }
 
     /// `host:port` of each broker.
@@ -249,7 +264,7 @@ impl Broker {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("solera-kafka-{}-{number}", std::process::id()));
-        let process = Process::spawn(&dir, ports, cluster_id, &settings);
+        let process = broker(&dir, ports, cluster_id, &settings);
         Self { ports, dir, cluster_id: cluster_id.to_owned(), settings, process }
     }
 
@@ -270,18 +285,18 @@ impl Broker {
     /// Starts the broker again on its data, and waits until it answers.
     pub(crate) fn restart(&mut self) {
         self.process.end("KILL");
-        self.process = Process::spawn(&self.dir, self.ports, &self.cluster_id, &self.settings);
+        self.process = broker(&self.dir, self.ports, &self.cluster_id, &self.settings);
         self.wait_until_it_answers();
     }
 
     /// The broker does nothing until [`Broker::thaw`], and its connections stay.
     pub(crate) fn freeze(&self) {
-        signal("STOP", self.process.broker);
+        self.process.signal("STOP");
     }
 
     /// The broker goes on.
     pub(crate) fn thaw(&self) {
-        signal("CONT", self.process.broker);
+        self.process.signal("CONT");
     }
 
     fn wait_until_it_answers(&self) {
@@ -307,44 +322,49 @@ impl Drop for Broker {
     }
 }
 
+fn broker(dir: &Path, ports: Ports, cluster_id: &str, settings: &[String]) -> Process {
+    fs::create_dir_all(dir).expect("create a directory for Kafka");
+    let mut script = vec![
+        format!("{ROOT}/scripts/kafka-broker.sh"),
+        dir.to_str().expect("a path of ours").to_owned(),
+        ports.data.to_string(),
+    ];
+    script.extend_from_slice(settings);
+    let environment =
+        if cluster_id.is_empty() { vec![] } else { vec![("CLUSTER_ID", cluster_id.to_owned())] };
+    Process::spawn(&dir.join("output"), &script, &environment)
+}
+
 impl Process {
-    fn spawn(dir: &PathBuf, ports: Ports, cluster_id: &str, settings: &[String]) -> Self {
+    /// Runs a script that becomes the program, so that its process id is the program's.
+    pub(super) fn spawn(output: &Path, script: &[String], environment: &[(&str, String)]) -> Self {
         assert!(
             jars().join("complete").exists(),
             "no Kafka in {}: run scripts/kafka-fetch.sh, or leave these tests out with SOLERA_KAFKA=none",
             jars().display()
         );
-        fs::create_dir_all(dir).expect("create a directory for Kafka");
-        let output = fs::File::options().create(true).append(true).open(dir.join("output")).unwrap();
-        // The script becomes the broker, so its process id is the broker's.
+        let errors = fs::File::options().create(true).append(true).open(output).unwrap();
         let watch = "log=$1; shift; \"$@\" </dev/null >>\"$log\" 2>&1 & echo $!; cat >/dev/null; kill -9 $! 2>/dev/null";
         let mut shell = Command::new("sh");
-        shell.args(["-c", watch, "sh"]).arg(dir.join("output"));
-        shell
-            .arg(format!("{ROOT}/scripts/kafka-broker.sh"))
-            .arg(dir)
-            .arg(ports.data.to_string())
-            .args(settings);
-        if !cluster_id.is_empty() {
-            shell.env("CLUSTER_ID", cluster_id);
-        }
-        shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(output);
+        shell.args(["-c", watch, "sh"]).arg(output).args(script);
+        shell.envs(environment.iter().map(|(name, value)| (name, value)));
+        shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors);
         let mut shell = shell.spawn().expect("start a shell");
         let mut line = String::new();
         let said = shell.stdout.take().expect("its output is piped");
         BufReader::new(said).read_line(&mut line).expect("the shell says which process");
-        let broker = line.trim().parse().expect("a process id");
-        Self { shell, broker }
+        let program = line.trim().parse().expect("a process id");
+        Self { shell, program }
     }
 
-    fn is_alive(&self) -> bool {
-        fs::exists(format!("/proc/{}/exe", self.broker)).unwrap_or(false)
+    pub(super) fn is_alive(&self) -> bool {
+        fs::exists(format!("/proc/{}/exe", self.program)).unwrap_or(false)
     }
 
     /// A frozen process dies of `KILL`, too.
-    fn end(&mut self, signal: &str) {
+    pub(super) fn end(&mut self, signal: &str) {
         let _ = Command::new("kill")
-            .args(["-s", signal, &self.broker.to_string()])
+            .args(["-s", signal, &self.program.to_string()])
             .stderr(Stdio::null())
             .status();
         if signal != "KILL" {
@@ -353,11 +373,12 @@ impl Process {
         drop(self.shell.stdin.take());
         let _ = self.shell.wait();
     }
-}
 
-fn signal(name: &str, process: u32) {
-    let status = Command::new("kill").args(["-s", name, &process.to_string()]).status().expect("run kill");
-    assert!(status.success(), "kill -s {name} {process}: {status}");
+    pub(super) fn signal(&self, name: &str) {
+        let status =
+            Command::new("kill").args(["-s", name, &self.program.to_string()]).status().expect("run kill");
+        assert!(status.success(), "kill -s {name} {}: {status}", self.program);
+    }
 }
 
 fn jars() -> PathBuf {

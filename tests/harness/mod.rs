@@ -13,6 +13,7 @@
 mod dcs;
 mod http;
 mod kafka;
+mod mirror;
 mod node;
 mod ports;
 mod proxy;
@@ -23,6 +24,7 @@ mod wait;
 pub(crate) use dcs::{SECRET, TwoDcs, launch};
 pub(crate) use http::{Connection, Response, message, socket};
 pub(crate) use kafka::Kafka;
+pub(crate) use mirror::Mirror;
 pub(crate) use node::{Launch, Node, program};
 pub(crate) use sessions::{Sessions, check_sessions, session, write_sessions};
 pub(crate) use tls::{Authority, Issued, TlsClient};
