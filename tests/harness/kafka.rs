@@ -322,6 +322,7 @@ impl Drop for Broker {
     }
 }
 
+/// Starts a broker on what `dir` holds, if anything.
 fn broker(dir: &Path, ports: Ports, cluster_id: &str, settings: &[String]) -> Process {
     fs::create_dir_all(dir).expect("create a directory for Kafka");
     let mut script = vec![

@@ -164,7 +164,7 @@ fn records_of_one_data_centre_appear_in_the_other_as_they_were_and_nothing_goes_
     make(&eqiad, "eqiad.replica");
     make(&eqiad, "eqiad.internal");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    for others in ["local.t", "changes.eqiad.t", "eqiad.heartbeats", "heartbeats"] {
+    for others in ["local.t", "changes.eqiad.t", "eqiad.heartbeats", "eqiad.my-heartbeats", "heartbeats"] {
         runtime.block_on(eqiad.make_topic(others, 1, &[]));
         append(&eqiad, others, &[(0, b"k".to_vec(), Some(b"v".to_vec()), vec![])]);
     }
