@@ -3,11 +3,12 @@
 PORT ?= 8081
 DATA_DIR ?= solera-data
 
-.PHONY: help run run-kafka test hostile nightly instructions figures dist deps deps-tests fmt
+.PHONY: help run run-kafka run-dcs test hostile nightly instructions figures dist deps deps-tests fmt
 
 help:
 	@echo 'make run      builds what is missing and starts Solera on this machine (PORT=8081, DATA_DIR=solera-data)'
 	@echo 'make run-kafka  the same on Kafka: one broker from its jars, two nodes (PORT=8081, KAFKA_PORT=19092)'
+	@echo 'make run-dcs  two data centres on two brokers with MirrorMaker between them, two nodes each (8081 to 8084)'
 	@echo 'make test     checks everything that CI checks, with the minutes of each step'
 	@echo 'make nightly  kills the program 5,000 times, runs 100,000 seeds of the simulation, fails more disks and clocks'
 	@echo 'make figures  measures the figures of docs/benchmarks.md, over an hour (FIGURES="kafka-post kafka-get --small" for less)'
@@ -22,6 +23,9 @@ run: deps
 
 run-kafka: deps
 	@scripts/run-kafka.sh '$(PORT)' '$(DATA_DIR)-kafka'
+
+run-dcs: deps
+	@scripts/run-dcs.sh '$(DATA_DIR)-dcs'
 
 test: deps-tests
 	@scripts/test.sh

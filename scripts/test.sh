@@ -4,6 +4,7 @@
 #   SOLERA_SKIP_MEDIAWIKI=1   leaves out the check against a real MediaWiki, which needs Debian's packages
 #   SOLERA_SKIP_PROMTOOL=1    leaves out promtool, which needs Debian's package of Prometheus, unpacked and not installed
 #   SOLERA_SKIP_HOSTILE=1     leaves out slowhttptest and schemathesis, which need Debian's packages and PyPI
+#   SOLERA_SKIP_COMPOSE=1     leaves out the check of the compose files, which needs Go and its module proxy
 #   SOLERA_KAFKA=none         leaves out the tests on real Kafka, which need Java, Maven and Maven Central
 #   SOLERA_FAULTS=none        leaves out the tests that make disks and clocks fail, which take root
 set -eu
@@ -49,6 +50,13 @@ if [ "${SOLERA_KAFKA:-}" = none ]; then
 "
 else
     step 'fetch Kafka' scripts/kafka-fetch.sh
+fi
+if [ "${SOLERA_SKIP_COMPOSE:-}" = 1 ]; then
+    printf '\n== compose files: LEFT OUT, as SOLERA_SKIP_COMPOSE asks\n'
+    summary="$summary        -  compose files (left out)
+"
+else
+    step 'compose files' scripts/check-compose.py "$target_dir/ci/solera"
 fi
 step 'the program, its contract and the simulation' cargo test --profile ci --workspace --locked --test solera
 step 'instruction counts' scripts/instructions.sh

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Authority, Connection, Node, Response, SECRET, TlsClient, TwoDcs, eventually, launch, message,
+    Authority, Connection, Launch, Node, Response, SECRET, TlsClient, TwoDcs, eventually, launch, message,
 };
 use rustls::version::TLS13;
 
@@ -54,6 +54,22 @@ fn what_one_writes_the_other_reads_and_a_delete_is_gone_in_both_at_once() {
         assert_eq!((dcs.eqiad.get(&key).status, dcs.codfw.get(&key).status), (404, 404), "{key}");
     }
     assert_eq!(dcs.eqiad.delete("/sessions/v1/never").status, 204);
+}
+
+#[test]
+fn one_process_runs_several_data_centres_to_try() {
+    let first = Launch::dev().argument("--dcs").argument("3").start();
+    let at = |n: u16| SocketAddr::from((first.address.ip(), first.address.port() + n));
+    let ask = |n: u16, method: &str, body: &str| {
+        let request = message(method, "/sessions/v1/k", &[], body.as_bytes());
+        Connection::open(at(n)).and_then(|mut connection| connection.exchange(request)).unwrap()
+    };
+    assert_eq!(ask(0, "POST", "contents").status, 201);
+    for n in [1, 2] {
+        eventually("the session arrives", WITHIN, || (ask(n, "GET", "").status == 200).then_some(()));
+    }
+    assert_eq!(ask(2, "DELETE", "").status, 204);
+    assert_eq!([0, 1, 2].map(|n| ask(n, "GET", "").status), [404; 3]);
 }
 
 #[test]
@@ -118,12 +134,50 @@ fn a_data_centre_that_died_or_lost_its_view_catches_up_with_what_it_missed() {
     for n in 0..100 {
         // Of what it had copied before, nobody is told that it is not there.
         assert_eq!(dcs.codfw.get(&format!("/sessions/v1/before{n}")).status, 200, "{n}");
-        arrives(&dcs.codfw, &format!("/sessions/v1/after{n}"), "contents");
+        // Nor of what came meanwhile: it is copied before the node is ready.
+        assert_eq!(dcs.codfw.get(&format!("/sessions/v1/after{n}")).status, 200, "{n}");
     }
     eventually("eqiad finds codfw again", WITHIN, || {
         (dcs.eqiad.delete("/sessions/v1/before0").status == 204).then_some(())
     });
     assert_eq!(dcs.codfw.get("/sessions/v1/before0").status, 404);
+}
+
+#[test]
+fn a_data_centre_that_lost_its_disk_says_nothing_before_it_has_copied_what_the_other_holds() {
+    let mut dcs = TwoDcs::start();
+    for n in 0..50 {
+        write(&dcs.eqiad, &format!("/sessions/v1/k{n}"), "contents");
+    }
+    arrives(&dcs.codfw, "/sessions/v1/k49", "contents");
+    assert_eq!(dcs.codfw.delete("/sessions/v1/k0").status, 204);
+    dcs.codfw.kill9();
+    std::fs::remove_dir_all(dcs.codfw.data_dir()).unwrap();
+    dcs.to_eqiad.cut();
+    dcs.codfw.start_again();
+    eventually("the reason is told", WITHIN, || {
+        let readyz = Connection::open(dcs.codfw.address)
+            .and_then(|mut to| to.exchange(message("GET", "/readyz?verbose", &[], b"")));
+        readyz.is_ok_and(|answer| answer.text().contains("nothing of eqiad.sessions")).then_some(())
+    });
+    assert_eq!(dcs.codfw.get("/sessions/v1/k1").status, 503);
+    dcs.to_eqiad.mend();
+    dcs.codfw.wait_until_ready();
+    assert_eq!(dcs.codfw.get("/sessions/v1/k0").status, 404, "codfw deleted it, and eqiad knows");
+    for n in 1..50 {
+        assert_eq!(dcs.codfw.get(&format!("/sessions/v1/k{n}")).status, 200, "{n}");
+    }
+}
+
+#[test]
+fn a_delete_costs_one_way_there_and_back() {
+    let dcs = TwoDcs::start();
+    write(&dcs.eqiad, "/sessions/v1/k", "contents");
+    dcs.to_codfw.slow_down(Duration::from_millis(100));
+    let began = Instant::now();
+    assert_eq!(dcs.eqiad.delete("/sessions/v1/k").status, 204);
+    let took = began.elapsed();
+    assert!(Duration::from_millis(200) <= took && took < Duration::from_millis(390), "{took:?}");
 }
 
 #[test]
@@ -200,10 +254,12 @@ fn the_peer_listener_answers_peers_and_nobody_else_and_looks_before_it_appends()
         problem["instance"].as_str().unwrap().rsplit_once('~').unwrap().1.to_owned()
     };
     write(&dcs.eqiad, "/sessions/v1/k", "contents");
+    let hello = ask(peers, "GET", "/v1/hello", Some("codfw"), "").json();
+    let fingerprint = hello["secret_fingerprints"]["index"].as_str().unwrap().to_owned();
     let call = |change: (&str, &str)| {
         let call = format!(
             "{{\"store\":\"sessions\",\"key_id\":\"{key_id}\",\"version\":\"0000000000000001-0000000000000001\",\
-             \"retain_until\":\"4102444800000\",\"round\":1,\"deadline_ms\":2000}}"
+             \"retain_until\":\"4102444800000\",\"index_fingerprint\":\"{fingerprint}\",\"round\":1,\"deadline_ms\":2000}}"
         );
         call.replacen(change.0, change.1, 1)
     };
@@ -214,6 +270,8 @@ fn the_peer_listener_answers_peers_and_nobody_else_and_looks_before_it_appends()
     let version = newer.json()["version"].as_str().unwrap().to_owned();
     assert_eq!(dcs.eqiad.get("/sessions/v1/k").header("etag"), Some(&*format!("\"{version}\"")));
 
+    // Above what is there, and gone before it.
+    let brief = call(("4102444800000", "1")).replacen("0000000000000001-", "7000000000000000-", 1);
     for (method, target, dc, body, status) in [
         ("GET", "/v1/hello", Some("codfw"), "", 200),
         ("GET", "/v1/hello", None, "", 403),
@@ -223,6 +281,8 @@ fn the_peer_listener_answers_peers_and_nobody_else_and_looks_before_it_appends()
         ("POST", "/v1/tombstones", Some("codfw"), "{}", 400),
         ("POST", "/v1/tombstones", Some("codfw"), &call(("\"round\":1", "\"round\":3")), 400),
         ("POST", "/v1/tombstones", Some("codfw"), &call(("sessions", "others")), 404),
+        ("POST", "/v1/tombstones", Some("codfw"), &call((&fingerprint, "another")), 409),
+        ("POST", "/v1/tombstones", Some("codfw"), &brief, 503),
         ("GET", "/v1/tombstones", Some("codfw"), "", 405),
         ("GET", "/v1/log/eqiad.sessions/0?from=0", Some("codfw"), "", 200),
         ("GET", "/v1/log/eqiad.sessions/0?from=99999", Some("codfw"), "", 410),
@@ -235,13 +295,14 @@ fn the_peer_listener_answers_peers_and_nobody_else_and_looks_before_it_appends()
         let answer = ask(peers, method, target, dc, body);
         assert_eq!(answer.status, status, "{method} {target} {dc:?}: {}", answer.everything());
     }
-    let hello = ask(peers, "GET", "/v1/hello", Some("codfw"), "").json();
     assert_eq!(hello["dc"], "eqiad");
+    assert_eq!((&hello["dcs"], &hello["log"]), (&json!(["codfw", "eqiad"]), &json!("embedded")));
     assert_eq!(hello["stores"], json!({ "sessions": { "max_ttl": 86400, "partitions": 4 } }));
     let told = hello.to_string();
     assert!(!told.contains(SECRET), "{told}");
     // Above everything: appended without a look, and applied.
     let second = call(("\"round\":1", "\"round\":2")).replacen("0000000000000001-", "7fffffffffffffff-", 1);
+    let second = second.replacen("4102444800000", "never", 1);
     let done = ask(peers, "POST", "/v1/tombstones", Some("codfw"), &second);
     assert_eq!((done.status, &done.json()["result"]), (200, &json!("done")), "{}", done.everything());
     assert_eq!(dcs.eqiad.get("/sessions/v1/k").status, 404);

@@ -11,13 +11,15 @@ use std::{
     time::Duration,
 };
 
-use crate::harness::{Authority, Connection, Launch, Node, TlsClient, eventually, message};
+use crate::harness::{
+    Authority, Connection, Launch, Node, RING, SECRET, TlsClient, eventually, free, launch, message,
+};
 
 const CONFIG: &str = "\
 dc: eqiad
 stores: { sessions: { base_uri: /sessions/v1 } }
 secrets: { index: { file: '${DIR}/index' }, ring: [ { id: 1, file: '${DIR}/ring' } ] }
-peers: { listen: '127.0.0.1:${PEER_PORT}', dcs: { codfw: { urls: [ 'http://127.0.0.1:1' ] } } }
+peers: { listen: '${HERE}', dcs: { codfw: { urls: [ 'http://${THERE}' ] } } }
 tls: { cert: '${DIR}/cert.pem', key: '${DIR}/key.pem' }
 ";
 
@@ -28,9 +30,11 @@ const KASKS: [&str; 3] = ["http_requests_total", "http_request_duration_seconds"
 fn served() -> [String; 2] {
     let authority = Authority::new();
     let issued = authority.issue(30);
-    let launch = Launch::serve(CONFIG).file("cert.pem", &issued.cert).file("key.pem", &issued.key);
-    let secret = "0123456789abcdef0123456789abcdef";
-    let node = launch.file("index", secret).file("ring", secret).start();
+    let (here, there) = (free(), free());
+    let _codfw = launch("codfw", there, "eqiad", here, SECRET).start_without_waiting();
+    let config = CONFIG.replace("${HERE}", &here.to_string()).replace("${THERE}", &there.to_string());
+    let launch = Launch::serve(&config).file("cert.pem", &issued.cert).file("key.pem", &issued.key);
+    let node = launch.file("index", SECRET).file("ring", RING).start();
     assert!(TlsClient::trusting(&Authority::new()).handshake(node.address).is_err());
     let mut data = TlsClient::trusting(&authority).open(node.address).unwrap();
     for (method, target, body) in [

@@ -1,19 +1,21 @@
 //! Copies the embedded log of another data centre, over the peer API. Between clusters MirrorMaker does that.
 //!
 //! What was copied stands in the copy; how far that is, in a file beside it, which is written after. So a crash repeats
-//! records and never leaves one out, and repeats are harmless.
+//! records and never leaves one out.
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, File},
+    io::Write,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
-use anyhow::Context;
+use api::Latch;
 use eventlog::{EnqueueError, Entry, EventLog, Incarnation};
 use futures::future::{join_all, try_join_all};
+use materializer::Fence;
 use schemas::{Offset, Partition};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
@@ -26,8 +28,12 @@ const WAIT: Duration = Duration::from_secs(1);
 /// How soon a peer is asked again that did not answer.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
-/// A peer that does not say what its log holds is not spoken of before this: it may be starting.
+/// A peer that does not say what its log holds is not spoken of before this: it may be starting. Nor does a node come up
+/// without it sooner.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A long copy takes its time to be applied.
+const HOWEVER_LONG: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How soon a copy is written to again that did not take a record.
 const WRITE_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -38,11 +44,21 @@ pub(crate) struct Mirror {
     peer: Arc<HttpPeer>,
     copy: Arc<dyn EventLog>,
     file: PathBuf,
-    reached: Mutex<Reached>,
-    trouble: Mutex<Option<Trouble>>,
+    fence: Arc<Fence>,
+    state: Mutex<State>,
 }
 
-/// Since when the peer does not say what its log holds.
+#[derive(Debug)]
+struct State {
+    reached: Reached,
+    /// Held until the copy is as long as the original was when it was first asked.
+    latch: Option<Latch>,
+    /// Where partitions ended then; those that are there are gone from here.
+    behind: BTreeMap<Partition, Option<Offset>>,
+    trouble: BTreeMap<Partition, Trouble>,
+}
+
+/// Since when a partition is not copied.
 #[derive(Debug)]
 struct Trouble {
     since: Instant,
@@ -51,103 +67,157 @@ struct Trouble {
 
 /// How far the copy is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 struct Reached {
     /// Of which life of the log.
     incarnation: String,
+    /// Which life of the copy.
+    copy: String,
     /// The next offset to copy, by partition.
     next: BTreeMap<u32, u64>,
 }
 
+/// What was asked for: an offset means nothing in another life of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Asked {
+    incarnation: String,
+    from: Offset,
+}
+
 impl Reached {
-    fn next(&self, partition: Partition) -> Offset {
-        Offset(self.next.get(&partition.0).copied().unwrap_or_default())
+    /// What a file says of a copy. Of another copy, or if it cannot be read, it says nothing.
+    fn read(text: Option<Vec<u8>>, copy: &Incarnation) -> Self {
+        let read = text.and_then(|text| serde_json::from_slice::<Self>(&text).ok());
+        read.filter(|reached| reached.copy == *copy.0)
+            .unwrap_or_else(|| Self { copy: copy.0.to_string(), ..Self::default() })
     }
 
-    /// Another life of the log has other records at the same offsets: it is copied from its beginning.
-    fn is_of(&mut self, incarnation: &Incarnation) -> bool {
-        let is_same = self.incarnation == *incarnation.0;
-        if !is_same {
-            *self = Self { incarnation: incarnation.0.to_string(), next: BTreeMap::new() };
+    fn ask(&self, partition: Partition) -> Asked {
+        let from = Offset(self.next.get(&partition.0).copied().unwrap_or_default());
+        Asked { incarnation: self.incarnation.clone(), from }
+    }
+
+    /// Whether nothing was ever copied.
+    fn is_new(&self) -> bool {
+        self.incarnation.is_empty()
+    }
+
+    /// Whether a piece of the log's life `of` continues the copy, if it was asked for so. Another life is copied from its
+    /// beginning.
+    fn is_continued_by(&mut self, asked: &Asked, of: &Incarnation) -> bool {
+        if self.incarnation != *of.0 {
+            self.incarnation = of.0.to_string();
+            self.next.clear();
+        }
+        asked.incarnation == self.incarnation || asked.from == Offset::ZERO
+    }
+
+    /// A piece is in the copy. Says false if the log has begun another life meanwhile.
+    fn advance(&mut self, partition: Partition, of: &Incarnation, next: Offset) -> bool {
+        let is_same = self.incarnation == *of.0;
+        if is_same {
+            self.next.insert(partition.0, next.0);
         }
         is_same
     }
 }
 
 impl Mirror {
-    /// Goes on where the file says. A file that cannot be read makes it begin anew, which is harmless.
-    pub(crate) fn open(peer: Arc<HttpPeer>, copy: Arc<dyn EventLog>, file: PathBuf) -> Self {
-        let reached = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
-        let reached = Mutex::new(reached.unwrap_or_default());
-        Self { peer, copy, file, reached, trouble: Mutex::default() }
+    /// Goes on where the file says. `latch` is released when the copy is as long as the original was when it was first asked, and
+    /// applied;
+    /// or when that does not answer, unless nothing was ever copied: then nobody here knows what is in it.
+    pub(crate) fn open(
+        peer: Arc<HttpPeer>,
+        copy: Arc<dyn EventLog>,
+        file: PathBuf,
+        fence: Arc<Fence>,
+        latch: Latch,
+    ) -> Self {
+        let reached = Reached::read(fs::read(&file).ok(), &copy.incarnation());
+        let behind = copy.partitions().all().map(|partition| (partition, None)).collect();
+        let state = State { reached, latch: Some(latch), behind, trouble: BTreeMap::new() };
+        Self { peer, copy, file, fence, state: Mutex::new(state) }
     }
 
-    /// Copies until `stop`.
-    ///
-    /// # Errors
-    /// When the copy takes nothing any more.
+    /// Copies until `stop`, or until the copy takes nothing any more: then its log has failed or is closed, and says so.
     pub(crate) async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let partitions = join_all(self.copy.partitions().all().map(|partition| self.follow(partition)));
-        match stop.run_until_cancelled(partitions).await {
-            None => Ok(()),
-            Some(ended) => ended.into_iter().collect(),
-        }
+        stop.run_until_cancelled(partitions).await;
+        stop.cancelled().await;
+        Ok(())
     }
 
-    async fn follow(&self, partition: Partition) -> anyhow::Result<()> {
+    async fn follow(&self, partition: Partition) {
         let topic = self.copy.topic();
         loop {
-            let from = self.reached().next(partition);
-            match self.peer.read_log(topic, partition, from, WAIT).await {
+            let (asked, began) = (self.state().reached.ask(partition), Instant::now());
+            match self.peer.read_log(topic, partition, asked.from, WAIT).await {
                 Ok(piece) => {
-                    self.is_well();
-                    self.take(partition, piece).await?;
+                    self.is_well(partition);
+                    if !self.take(partition, &asked, piece).await {
+                        return;
+                    }
                 }
                 // The peer has lost its log, or what comes next of it: all that it has is copied again.
                 Err(Silence::Gone) => {
+                    let dc = self.peer.dc();
                     tracing::warn!(
-                        "{} has no {topic} {partition} from {from} on, and is copied again",
-                        self.peer.dc()
+                        "{dc} has no {topic} {partition} from {} on: it is copied again",
+                        asked.from
                     );
-                    self.reached().next.remove(&partition.0);
+                    self.state().reached.next.remove(&partition.0);
                     sleep(ASK_AGAIN_AFTER).await;
                 }
                 Err(silence) => {
-                    self.is_troubled(&silence);
+                    self.is_troubled(partition, began, &silence);
                     sleep(ASK_AGAIN_AFTER).await;
                 }
             }
         }
     }
 
-    fn is_troubled(&self, silence: &Silence) {
-        let mut trouble = self.trouble.lock().expect("no holder panics");
-        let trouble = trouble.get_or_insert(Trouble { since: Instant::now(), was_told: false });
-        if !trouble.was_told && PATIENCE <= trouble.since.elapsed() {
+    fn is_troubled(&self, partition: Partition, began: Instant, silence: &Silence) {
+        let (topic, dc) = (self.copy.topic(), self.peer.dc());
+        let state = &mut *self.state();
+        let new = || Trouble { since: began, was_told: false };
+        let trouble = state.trouble.entry(partition).or_insert_with(new);
+        if trouble.since.elapsed() < PATIENCE {
+            return;
+        }
+        if !trouble.was_told {
             trouble.was_told = true;
-            tracing::warn!("{} is not copied: {} {silence}", self.copy.topic(), self.peer.dc());
+            tracing::warn!("{topic} {partition} is not copied: {dc} {silence}");
+        }
+        if state.reached.is_new() {
+            if let Some(latch) = &state.latch {
+                latch.waits_for(&format!("nothing of {topic} was ever copied: {dc} {silence}"));
+            }
+        } else if let Some(latch) = state.latch.take() {
+            latch.release();
         }
     }
 
-    fn is_well(&self) {
-        let trouble = self.trouble.lock().expect("no holder panics").take();
+    fn is_well(&self, partition: Partition) {
+        let trouble = self.state().trouble.remove(&partition);
         if trouble.is_some_and(|trouble| trouble.was_told) {
-            tracing::info!("{} is copied again", self.copy.topic());
+            tracing::info!("{} {partition} is copied again", self.copy.topic());
         }
     }
 
-    async fn take(&self, partition: Partition, piece: LogPiece) -> anyhow::Result<()> {
-        let LogPiece { incarnation, entries, next } = piece;
-        if !self.reached().is_of(&incarnation) && Offset::ZERO < next {
-            // What came was asked for at an offset of another life.
-            return Ok(());
+    /// Says false when the copy takes nothing any more.
+    async fn take(&self, partition: Partition, asked: &Asked, piece: LogPiece) -> bool {
+        let LogPiece { incarnation, entries, next, end } = piece;
+        if !self.state().reached.is_continued_by(asked, &incarnation) {
+            return true;
         }
+        let is_empty = entries.is_empty();
         let mut commits = Vec::with_capacity(entries.len());
         for Entry { record, .. } in entries {
             commits.push(loop {
                 match self.copy.enqueue(partition, record.clone()) {
                     Ok(commit) => break commit,
                     Err(EnqueueError::Full | EnqueueError::Refused(_)) => sleep(WRITE_AGAIN_AFTER).await,
-                    Err(error @ EnqueueError::Closed(_)) => return Err(error.into()),
+                    Err(EnqueueError::Closed(_)) => return false,
                 }
             });
         }
@@ -155,25 +225,59 @@ impl Mirror {
         if let Err(error) = try_join_all(commits).await {
             tracing::warn!("{} {partition} is copied again from the last piece: {error}", self.copy.topic());
             sleep(ASK_AGAIN_AFTER).await;
-            return Ok(());
+            return true;
         }
-        let reached = {
-            let mut reached = self.reached();
-            reached.next.insert(partition.0, next.0);
-            reached.clone()
+        let (came_up, reached) = {
+            let mut state = self.state();
+            if !state.reached.advance(partition, &incarnation, next) {
+                return true;
+            }
+            let came_up = state.comes_up(partition, next, end);
+            (came_up, state.reached.clone())
         };
-        self.save(&reached).with_context(|| format!("write {}", self.file.display()))
+        if let Some(latch) = came_up {
+            self.applied(latch).await;
+        }
+        // What cannot be noted is copied again after a restart.
+        if !is_empty && let Err(error) = self.save(&reached) {
+            tracing::warn!("Cannot note in {} how far the copy is: {error}", self.file.display());
+        }
+        true
     }
 
-    /// Not synced: what a power cut takes away is copied again.
+    /// Whoever is ready has applied what was copied.
+    async fn applied(&self, latch: Latch) {
+        let Ok(tail) = self.copy.tail().await else { return };
+        // What ends the wait early ends the node.
+        if self.fence.wait_for_all(self.copy.topic(), &tail, HOWEVER_LONG).await.is_ok() {
+            latch.release();
+        }
+    }
+
     fn save(&self, reached: &Reached) -> anyhow::Result<()> {
         let new = self.file.with_extension("new");
-        fs::write(&new, serde_json::to_vec(reached)?)?;
+        let mut file = File::create(&new)?;
+        file.write_all(&serde_json::to_vec(reached)?)?;
+        // Not synced: what a power cut takes away is copied again.
+        drop(file);
         Ok(fs::rename(&new, &self.file)?)
     }
 
-    fn reached(&self) -> std::sync::MutexGuard<'_, Reached> {
-        self.reached.lock().expect("no holder panics")
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder panics")
+    }
+}
+
+impl State {
+    /// The copy of a partition has come to `next`, and the original ends at `end`. Gives the latch back once all have come as far
+    /// as the original was when it was first asked.
+    fn comes_up(&mut self, partition: Partition, next: Offset, end: Offset) -> Option<Latch> {
+        if let Some(first_end) = self.behind.get_mut(&partition)
+            && *first_end.get_or_insert(end) <= next
+        {
+            self.behind.remove(&partition);
+        }
+        if self.behind.is_empty() { self.latch.take() } else { None }
     }
 }
 
@@ -181,21 +285,40 @@ impl Mirror {
 mod tests {
     use super::*;
 
-    #[test]
-    fn another_life_of_a_log_is_copied_from_its_beginning() {
-        let mut reached = Reached::default();
-        assert!(!reached.is_of(&Incarnation("a".into())));
-        reached.next.insert(3, 7);
-        assert!(reached.is_of(&Incarnation("a".into())));
-        assert_eq!(reached.next(Partition(3)), Offset(7));
-        assert!(!reached.is_of(&Incarnation("b".into())));
-        assert_eq!(reached.next(Partition(3)), Offset::ZERO);
+    fn life(name: &str) -> Incarnation {
+        Incarnation(name.into())
     }
 
     #[test]
-    fn how_far_a_copy_is_reads_back() {
-        let reached = Reached { incarnation: "a".to_owned(), next: [(0, 5), (11, u64::MAX)].into() };
+    fn a_piece_of_another_life_of_the_log_continues_nothing_whoever_noticed_it_first() {
+        let (zero, one) = (Partition(0), Partition(1));
+        let mut reached = Reached::read(None, &life("copy"));
+        assert!(reached.is_new());
+        let (ask_zero, ask_one) = (reached.ask(zero), reached.ask(one));
+        assert!(
+            reached.is_continued_by(&ask_zero, &life("a")) && reached.is_continued_by(&ask_one, &life("a"))
+        );
+        assert!(reached.advance(zero, &life("a"), Offset(7)) && reached.advance(one, &life("a"), Offset(9)));
+        let (ask_zero, ask_one) = (reached.ask(zero), reached.ask(one));
+        assert_eq!((ask_zero.from, ask_one.from), (Offset(7), Offset(9)));
+        assert!(!reached.is_continued_by(&ask_zero, &life("b")));
+        assert!(!reached.is_continued_by(&ask_one, &life("b")), "asked for at an offset of the life before");
+        assert!(!reached.advance(one, &life("a"), Offset(11)), "on its way when the other life was noticed");
+        let from = reached.ask(one);
+        assert_eq!(from.from, Offset::ZERO);
+        assert!(reached.is_continued_by(&from, &life("b")));
+    }
+
+    #[test]
+    fn how_far_a_copy_is_reads_back_and_says_nothing_of_another_copy() {
+        let reached = Reached {
+            incarnation: "a".to_owned(),
+            copy: "c".to_owned(),
+            next: [(0, 5), (11, u64::MAX)].into(),
+        };
         let text = serde_json::to_vec(&reached).unwrap();
-        assert_eq!(serde_json::from_slice::<Reached>(&text).unwrap(), reached);
+        assert_eq!(Reached::read(Some(text.clone()), &life("c")), reached);
+        assert!(Reached::read(Some(text), &life("made anew")).is_new());
+        assert!(Reached::read(Some(b"{".to_vec()), &life("c")).is_new());
     }
 }

@@ -262,7 +262,7 @@ impl Node {
                         }
                     };
                 }
-                for mirror in mirrors(config, peers, &place.copies) {
+                for mirror in mirrors(config, peers, &self.readiness, &place) {
                     self.work.spawn(mirror.run(self.stop_working.clone()));
                 }
                 self.work.spawn(tasks::watch_view(place.generation.subscribe(), self.stop_working.clone()));
@@ -493,15 +493,22 @@ impl Opening<'_> {
 }
 
 /// What fills the copies that nobody else fills.
-fn mirrors(config: &Config, peers: Option<&Peers>, copies: &[StoreLog]) -> Vec<Mirror> {
+fn mirrors(
+    config: &Config,
+    peers: Option<&Peers>,
+    readiness: &Arc<Readiness>,
+    place: &Workplace,
+) -> Vec<Mirror> {
     let peers = peers.map(Peers::all).unwrap_or_default();
     let mirror = |copy: &StoreLog| {
         let StoreLog::Embedded(copy) = copy else { return None };
         let peer = peers.iter().find(|peer| *peer.dc() == copy.topic().origin)?;
         let file = config.data_dir.join("log").join(format!("{}.copied", copy.topic()));
-        Some(Mirror::open(Arc::clone(peer), Arc::clone(copy) as Arc<dyn EventLog>, file))
+        let latch = readiness.latch(&format!("copy {}", copy.topic()), "copying what the original holds");
+        let (peer, copy) = (Arc::clone(peer), Arc::clone(copy) as Arc<dyn EventLog>);
+        Some(Mirror::open(peer, copy, file, Arc::clone(&place.fence), latch))
     };
-    copies.iter().filter_map(mirror).collect()
+    place.copies.iter().filter_map(mirror).collect()
 }
 
 /// Also where there are none, or none any more: those that are left can be started from.

@@ -1,7 +1,7 @@
 //! The other data centres: whom deletes ask, whether they fit, and who may ask this one.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -13,13 +13,13 @@ use schemas::{Dc, SessionTtl};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use writer::peer::{
-    HttpPeer, Peer, PeerMetrics, PeerTls, Silence, TlsName,
-    messages::{Hello, StoreRules},
+    self, HttpPeer, Peer, PeerMetrics, PeerTls, Silence, TlsName,
+    messages::{Hello, INDEX_SECRET, StoreRules},
 };
 
 use crate::{
     config::{Config, LogConfig, PeerConfig, PeersConfig},
-    secrets::Secrets,
+    secrets::{Secrets, index_fingerprint},
     tls,
 };
 
@@ -40,10 +40,19 @@ pub(crate) struct Peers {
     us: Arc<Us>,
 }
 
+/// What was said of a peer last.
+#[derive(Debug, Default)]
+struct Said {
+    not_asked: Option<Arc<str>>,
+    clocks_apart: bool,
+}
+
 /// What all data centres have to agree on, as this node has it.
 #[derive(Clone, Debug)]
 struct Us {
     fingerprints: BTreeMap<String, String>,
+    log: &'static str,
+    dcs: BTreeSet<String>,
     rules: BTreeMap<String, StoreRules>,
 }
 
@@ -62,8 +71,9 @@ impl Peers {
         let (shown, shows) = peers.tls.as_ref().map(tls::of_peers).transpose()?.unzip();
         let peer = |(dc, peer): &(Dc, PeerConfig)| {
             let tls = shows.clone().zip(peer.tls_name.clone()).map(|(config, name)| PeerTls { config, name });
-            let (own, urls) = (config.dc.clone(), peer.urls.clone());
-            Arc::new(HttpPeer::new(own, dc.clone(), urls, tls, metrics.clone()))
+            let asks =
+                peer::Us { dc: config.dc.clone(), index_fingerprint: index_fingerprint(&secrets.index) };
+            Arc::new(HttpPeer::new(asks, dc.clone(), peer.urls.clone(), tls, metrics.clone()))
         };
         let names = peers
             .dcs
@@ -73,7 +83,12 @@ impl Peers {
             all: peers.dcs.iter().map(peer).collect(),
             names: names.collect(),
             shown,
-            us: Arc::new(Us { fingerprints: secrets.fingerprints(), rules: rules(config) }),
+            us: Arc::new(Us {
+                fingerprints: secrets.fingerprints(),
+                log: log_kind(config),
+                dcs: peers.dcs.iter().map(|(dc, _)| dc).chain([&config.dc]).map(Dc::to_string).collect(),
+                rules: rules(config),
+            }),
         })
     }
 
@@ -99,6 +114,7 @@ impl Peers {
             dc: config.dc.clone(),
             peers: self.names.clone(),
             fingerprints: self.us.fingerprints.clone(),
+            log: self.us.log,
             rules: self.us.rules.clone(),
             wall_ms,
         }
@@ -109,7 +125,7 @@ impl Peers {
     pub(crate) async fn watch(self, latch: Latch, stop: CancellationToken) -> anyhow::Result<()> {
         let mut greet = interval(GREET_EVERY);
         greet.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut latch, mut said) = (Some(latch), BTreeMap::<usize, Option<Arc<str>>>::new());
+        let (mut latch, mut said) = (Some(latch), BTreeMap::<usize, Said>::new());
         while stop.run_until_cancelled(greet.tick()).await.is_some() {
             let greeted = futures::future::join_all(self.all.iter().map(|peer| peer.greet()));
             let Some(greeted) = stop.run_until_cancelled(greeted).await else { break };
@@ -123,7 +139,9 @@ impl Peers {
                     }
                 }
                 // One that is silent may be the misfit that it was.
-                if hello.is_ok() {
+                if let Ok(hello) = &hello {
+                    // Data centres are added one node after the other: that must keep none from coming up.
+                    let misfit = misfit.or_else(|| self.us.knows_others(hello));
                     peer.misfits(misfit.map(|why| format!("config_mismatch: {why}").into()));
                 }
                 speak_of(peer, hello, said.entry(n).or_default());
@@ -145,9 +163,12 @@ impl Us {
                     return Some(format!("the secret `{name}` is {ours} here and {theirs} there"));
                 }
                 // A ring that is being rotated has secrets that the other side lacks.
-                None if name == INDEX => return Some("it names no index secret".to_owned()),
+                None if name == INDEX_SECRET => return Some("it names no index secret".to_owned()),
                 _ => {}
             }
+        }
+        if self.log != there.log {
+            return Some(format!("the log is {} here and {} there", self.log, there.log));
         }
         for (store, ours) in &self.rules {
             let Some(theirs) = there.stores.get(store) else {
@@ -170,27 +191,36 @@ impl Us {
     }
 }
 
-/// The name of the secret that does not rotate.
-pub(crate) const INDEX: &str = "index";
+impl Us {
+    /// A delete that a peer takes is asked of those that it knows, and of no others.
+    fn knows_others(&self, there: &Hello) -> Option<String> {
+        let list = |dcs: &BTreeSet<String>| dcs.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let differ =
+            || format!("the data centres are {} here and {} there", list(&self.dcs), list(&there.dcs));
+        (self.dcs != there.dcs).then(differ)
+    }
+}
 
 /// Says once what has changed with a peer.
-fn speak_of(peer: &HttpPeer, hello: Result<Hello, Silence>, said: &mut Option<Arc<str>>) {
+fn speak_of(peer: &HttpPeer, hello: Result<Hello, Silence>, said: &mut Said) {
     let dc = peer.dc();
     if let Ok(hello) = hello {
         let apart = Duration::from_millis(hello.wall_ms.abs_diff(wall_ms()));
-        if CLOCKS_APART_MAX < apart {
-            tracing::warn!("The clocks of {dc} and of this node are {} ms apart", apart.as_millis());
+        let are_apart = CLOCKS_APART_MAX < apart;
+        if are_apart && !said.clocks_apart {
+            tracing::warn!("The clocks of {dc} and of this node are about {} ms apart", apart.as_millis());
         }
+        said.clocks_apart = are_apart;
     }
     let now = peer.not_asked_because();
-    if now == *said {
+    if now == said.not_asked {
         return;
     }
     match &now {
         Some(why) => tracing::error!("Deletes are not confirmed by {dc} any more: {why}"),
         None => tracing::info!("{dc} answers again"),
     }
-    *said = now;
+    said.not_asked = now;
 }
 
 fn rules(config: &Config) -> BTreeMap<String, StoreRules> {
@@ -202,6 +232,13 @@ fn rules(config: &Config) -> BTreeMap<String, StoreRules> {
     let rules =
         |store: &crate::config::StoreConfig| StoreRules { max_ttl: seconds(store.max_ttl), partitions };
     config.stores.iter().map(|(name, store)| (name.to_string(), rules(store))).collect()
+}
+
+fn log_kind(config: &Config) -> &'static str {
+    match &config.log {
+        LogConfig::Embedded { .. } => "embedded",
+        LogConfig::Kafka(_) => "kafka",
+    }
 }
 
 fn wall_ms() -> u64 {
@@ -220,18 +257,22 @@ mod tests {
             fingerprints: [("index", "aa"), ("ring-1", "bb")]
                 .map(|(name, print)| (name.to_owned(), print.to_owned()))
                 .into(),
+            log: "kafka",
+            dcs: ["codfw", "eqiad"].map(str::to_owned).into(),
             rules: [("sessions".to_owned(), StoreRules { max_ttl: 60, partitions: 4 })].into(),
         }
     }
 
     fn hello() -> Hello {
-        let Us { fingerprints, rules } = us();
+        let Us { fingerprints, log, dcs, rules } = us();
         Hello {
             dc: "codfw".parse().unwrap(),
             wall_ms: 1,
             ready: true,
             version: "0".to_owned(),
             secret_fingerprints: fingerprints,
+            dcs,
+            log: log.to_owned(),
             stores: rules,
         }
     }
@@ -247,7 +288,15 @@ mod tests {
             None,
             "one side has a new secret already, the other still an old one"
         );
-        let change: [(&str, Change); 5] = [
+        assert_eq!(us().knows_others(&hello()), None);
+        let mut more = hello();
+        more.dcs.insert("esams".to_owned());
+        assert!(
+            us().knows_others(&more).unwrap().contains("codfw, eqiad here and codfw, eqiad, esams there")
+        );
+        assert_eq!(us().misfit(&more), None, "it keeps none from coming up");
+        let change: [(&str, Change); 6] = [
+            ("the log is kafka here and embedded", |there| there.log = "embedded".to_owned()),
             ("`index`", |there| drop(there.secret_fingerprints.insert("index".to_owned(), "ab".to_owned()))),
             ("no index", |there| drop(there.secret_fingerprints.remove("index"))),
             ("`ring-1`", |there| drop(there.secret_fingerprints.insert("ring-1".to_owned(), "b".to_owned()))),

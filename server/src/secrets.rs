@@ -11,9 +11,10 @@ use std::{
 use anyhow::{Context, bail};
 use api::{RingSecret, Secret};
 use rand::RngCore;
+use writer::peer::messages::INDEX_SECRET;
 use zeroize::Zeroizing;
 
-use crate::{config::SecretsConfig, data_dir, peers::INDEX};
+use crate::{config::SecretsConfig, data_dir};
 
 /// All secrets of a node.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl Secrets {
         let ring = self.ring.iter().map(|RingSecret { id, secret }| {
             (format!("ring-{id}"), fingerprint(RING_FINGERPRINT_CONTEXT, secret))
         });
-        std::iter::once((INDEX.to_owned(), index_fingerprint(&self.index))).chain(ring).collect()
+        std::iter::once((INDEX_SECRET.to_owned(), index_fingerprint(&self.index))).chain(ring).collect()
     }
 }
 

@@ -27,8 +27,10 @@ impl TwoDcs {
     pub(crate) fn start() -> Self {
         let (of_eqiad, of_codfw) = (free(), free());
         let (to_eqiad, to_codfw) = (Proxy::to(of_eqiad), Proxy::to(of_codfw));
-        let eqiad = launch("eqiad", of_eqiad, "codfw", to_codfw.address, SECRET).start();
-        let codfw = launch("codfw", of_codfw, "eqiad", to_eqiad.address, SECRET).start();
+        // Neither comes up before it has seen the other once.
+        let eqiad = launch("eqiad", of_eqiad, "codfw", to_codfw.address, SECRET).start_without_waiting();
+        let codfw = launch("codfw", of_codfw, "eqiad", to_eqiad.address, SECRET).start_without_waiting();
+        [&eqiad, &codfw].into_iter().for_each(Node::wait_until_ready);
         Self { eqiad, codfw, to_codfw, to_eqiad, peers_of_eqiad: of_eqiad, peers_of_codfw: of_codfw }
     }
 
@@ -45,10 +47,11 @@ impl TwoDcs {
                 .file("peer.pem", shown.cert)
                 .file("peer.key", shown.key)
                 .file("ca.pem", authority.pem())
-                .start()
+                .start_without_waiting()
         };
         let eqiad = start("eqiad", of_eqiad, "codfw", to_codfw.address);
         let codfw = start("codfw", of_codfw, "eqiad", to_eqiad.address);
+        [&eqiad, &codfw].into_iter().for_each(Node::wait_until_ready);
         Self { eqiad, codfw, to_codfw, to_eqiad, peers_of_eqiad: of_eqiad, peers_of_codfw: of_codfw }
     }
 }
@@ -56,7 +59,7 @@ impl TwoDcs {
 /// The index secret of both.
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-const RING: &str = "fedcba9876543210fedcba9876543210";
+pub(crate) const RING: &str = "fedcba9876543210fedcba9876543210";
 
 /// A node of `dc` that listens for peers there, and finds those of `other` here.
 pub(crate) fn launch(
@@ -86,6 +89,7 @@ fn config(dc: &str, peers_listen: SocketAddr, peers: &str) -> String {
     )
 }
 
-fn free() -> SocketAddr {
+/// Where nobody listens.
+pub(crate) fn free() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, ports::take().peers))
 }

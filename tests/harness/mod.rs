@@ -21,7 +21,7 @@ mod sessions;
 mod tls;
 mod wait;
 
-pub(crate) use dcs::{SECRET, TwoDcs, launch};
+pub(crate) use dcs::{RING, SECRET, TwoDcs, free, launch};
 pub(crate) use http::{Connection, Response, message, socket};
 pub(crate) use kafka::Kafka;
 pub(crate) use mirror::Mirror;

@@ -18,6 +18,9 @@ use crate::{
     peer::{Round, Tombstone},
 };
 
+/// The part of the time for a delete that its first round may take.
+const FIRST_ROUND: f64 = 0.6;
+
 /// What one data centre answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -107,13 +110,17 @@ impl Writer {
         deadline: Deadline,
     ) -> Result<DeletedEverywhere, DeleteError> {
         let first = self.tombstone(key, None, headers.clone());
-        let first = self.ask_every(first, Round::First, deadline).await;
+        // One that is silent must not use up what a second round needs.
+        let first = self.ask_every(first, Round::First, deadline.sooner(FIRST_ROUND)).await;
         let above = match conclude(Round::First, first.clone()) {
             Conclusion::Everywhere(proof) => return Ok(proof),
             Conclusion::Failed(error) => return Err(error),
             Conclusion::AskAgain { above } => above,
         };
         let second = self.tombstone(key, Some(above), headers);
+        if second.version <= above {
+            return Err(DeleteError::Unknown("the versions of this session have come to their end".into()));
+        }
         let second = self.ask_every(second, Round::Second, deadline).await;
         match conclude(Round::Second, remembering(&first, second)) {
             Conclusion::Everywhere(proof) => Ok(proof),
@@ -142,6 +149,9 @@ impl Writer {
                 Ok(_) => {}
                 Err(error) => return Answer::None(error.into()),
             }
+        }
+        if let Some(why) = self.is_kept_too_briefly(&tombstone) {
+            return Answer::None(NoAnswer::Refused(why));
         }
         match self.append_tombstone(tombstone, deadline).await {
             Ok(stored) => Answer::Done(stored.into()),

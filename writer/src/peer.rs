@@ -3,7 +3,8 @@
 //! ```text
 //!   messages   what data centres say to each other, as JSON
 //!   http       asks a peer over HTTP           health   whether to ask it at all
-//!   address    where it is                     metrics  what it answered
+//!   address    where it is                     pace     when to ask another of its nodes as well
+//!   metrics    what it answered
 //! ```
 
 mod address;
@@ -11,6 +12,7 @@ mod health;
 mod http;
 pub mod messages;
 mod metrics;
+mod pace;
 
 use std::fmt;
 
@@ -19,7 +21,7 @@ use schemas::{Dc, Headers, KeyId, StoreName, Until, Version};
 
 pub use self::{
     address::{ParsePeerUrlError, PeerTls, PeerUrl, TlsName},
-    http::{HttpPeer, LogPiece, Silence},
+    http::{HttpPeer, LogPiece, Silence, Us},
     metrics::PeerMetrics,
 };
 use crate::{Answer, Deadline};

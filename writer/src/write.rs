@@ -9,7 +9,7 @@ use eventlog::{AppendError, Appended, Commit, EnqueueError, EventLog, LogClock};
 use futures::future::{join_all, try_join_all};
 use schemas::{
     Change, Dc, Event, Headers, Heartbeat, KeyId, MacKey, Partition, Record, Sealed, Sequence, StoreName,
-    Until, Version, WriterId,
+    Until, Version, WriterId, caps::RETENTION_SLACK,
 };
 use tokio::time::Instant;
 
@@ -107,6 +107,12 @@ impl Deadline {
     /// From now on.
     pub fn within(patience: Duration) -> Self {
         Self(Instant::now() + patience)
+    }
+
+    /// When this part of what is left has passed.
+    #[must_use]
+    pub fn sooner(self, part: f64) -> Self {
+        Self::within(self.left().mul_f64(part))
     }
 
     /// What is left of it; zero when it has passed.
@@ -218,6 +224,21 @@ impl Writer {
         let Tombstone { key, version, retain_until, headers } = tombstone;
         let event = |version| Event { key, version, retain_until, headers, change: Change::Delete };
         self.append_and_wait(key, Choice::Settled(version), event, deadline).await
+    }
+
+    /// Why a tombstone would go before what this data centre may hold of its session, if so. Clocks may differ by less than the
+    /// slack that retention has.
+    pub(crate) fn is_kept_too_briefly(&self, tombstone: &Tombstone) -> Option<Arc<str>> {
+        let needed = self.retention.of_delete(tombstone.version, self.clock.last_read_now());
+        let enough = match (tombstone.retain_until, needed) {
+            (Until::At(kept), Until::At(needed)) => needed <= kept.saturating_add(RETENTION_SLACK / 2),
+            (Until::Never, _) => true,
+            (Until::At(_), Until::Never) => false,
+        };
+        let why = || {
+            format!("the tombstone ends at {}, and sessions here may until {needed}", tombstone.retain_until)
+        };
+        (!enough).then(|| why().into())
     }
 
     /// A new tombstone, above `seen`.

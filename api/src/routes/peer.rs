@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    body::Bytes,
-    extract::{DefaultBodyLimit, Path, Request, State},
+    body::{Body, to_bytes},
+    extract::{Path, Request, State},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -15,12 +15,13 @@ use futures::StreamExt;
 use http::{HeaderValue, StatusCode, Uri, header};
 use schemas::{Dc, Offset, Partition};
 use serde::Serialize;
+use tokio::time::timeout;
 use writer::{
     Answer, Deadline, NoAnswer,
     peer::TlsName,
     peer::messages::{
-        BODY_BYTES_MAX, DC_HEADER, HELLO, Hello, LOG, LOG_INCARNATION, LOG_NEXT, StoreRules, TOMBSTONES,
-        TombstoneAnswer, TombstoneCall, TombstoneResult,
+        BODY_BYTES_MAX, DC_HEADER, HELLO, Hello, INDEX_SECRET, LOG, LOG_END, LOG_INCARNATION, LOG_NEXT,
+        StoreRules, TOMBSTONES, TombstoneAnswer, TombstoneCall, TombstoneResult,
     },
 };
 
@@ -28,6 +29,9 @@ use crate::{App, Outcome, Routes, Store, store::Backend, tls::ClientCertificate}
 
 /// The longest that a reader of a log may wait for something to come.
 const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How long the body of a call may take.
+const BODY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What the peer listener knows.
 #[derive(Clone, Debug)]
@@ -40,6 +44,8 @@ pub struct PeerApp {
     pub peers: BTreeMap<Dc, Option<TlsName>>,
     /// Of each secret, by name.
     pub fingerprints: BTreeMap<String, String>,
+    /// `kafka` or `embedded`.
+    pub log: &'static str,
     /// What all data centres have to agree on, by store.
     pub rules: BTreeMap<String, StoreRules>,
     /// This machine's clock, Unix milliseconds.
@@ -65,7 +71,6 @@ pub fn peer_routes(app: PeerApp) -> Routes {
         .route(&format!("{LOG}/{{topic}}/{{partition}}"), get(log))
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(middleware::from_fn_with_state(Arc::clone(&app), only_peers))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(app);
     Routes::without_sessions(others)
 }
@@ -88,25 +93,34 @@ async fn only_peers(State(app): State<Arc<PeerApp>>, request: Request, next: Nex
 }
 
 async fn hello(State(app): State<Arc<PeerApp>>) -> Response {
-    let PeerApp { app: node, dc, fingerprints, rules, wall_ms, .. } = &*app;
+    let PeerApp { app: node, dc, peers, fingerprints, log, rules, wall_ms } = &*app;
     let hello = Hello {
         dc: dc.clone(),
         wall_ms: wall_ms(),
         ready: node.readiness.is_ready(),
         version: node.build.version.to_owned(),
         secret_fingerprints: fingerprints.clone(),
+        dcs: peers.keys().chain([dc]).map(Dc::to_string).collect(),
+        log: (*log).to_owned(),
         stores: rules.clone(),
     };
     Json(hello).into_response()
 }
 
-async fn tombstone(State(app): State<Arc<PeerApp>>, body: Bytes) -> Response {
+async fn tombstone(State(app): State<Arc<PeerApp>>, body: Body) -> Response {
     let bad = |detail: &str| problem(StatusCode::BAD_REQUEST, "Bad request", detail, None);
+    let Ok(Ok(body)) = timeout(BODY_PATIENCE, to_bytes(body, BODY_BYTES_MAX)).await else {
+        return bad("the body is too long, broke off, or did not come in time");
+    };
     let call: TombstoneCall = match serde_json::from_slice(&body) {
         Ok(call) => call,
         Err(error) => return bad(&format!("the body is no call for a tombstone: {error}")),
     };
     let Some(tombstone) = call.tombstone() else { return bad("the request id is too long") };
+    if app.fingerprints.get(INDEX_SECRET) != Some(&call.index_fingerprint) {
+        let detail = format!("{} has another secret `{INDEX_SECRET}`", app.dc);
+        return problem(StatusCode::CONFLICT, "config_mismatch", &detail, None);
+    }
     let Some(store) = app.app.stores.get(&call.store) else {
         let detail = format!("{} has no store {}", app.dc, call.store);
         return problem(StatusCode::NOT_FOUND, "No such store", &detail, None);
@@ -204,6 +218,7 @@ async fn read(log: &Arc<dyn EventLog>, partition: Partition, piece: Piece) -> Re
         Ok(ends) => ends,
         Err(error) => return unavailable(&error),
     };
+    let end = ends.get(partition);
     // Nothing of the other partitions is wanted.
     let others = ends.iter().filter(|&(other, _)| other != partition);
     let frontier = Frontier::from_iter(others.chain([(partition, from)]));
@@ -216,7 +231,7 @@ async fn read(log: &Arc<dyn EventLog>, partition: Partition, piece: Piece) -> Re
             }
         }
     };
-    let (entries, next) = match tokio::time::timeout(wait, first).await {
+    let (entries, next) = match timeout(wait, first).await {
         Ok(Some(Ok(batch))) => (batch.entries, batch.up_to),
         Ok(Some(Err(error))) if error.is_out_of_range() => {
             return problem(StatusCode::GONE, "Out of range", &error.to_string(), None);
@@ -229,6 +244,7 @@ async fn read(log: &Arc<dyn EventLog>, partition: Partition, piece: Piece) -> Re
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     headers.insert(LOG_NEXT, HeaderValue::from(next.0));
+    headers.insert(LOG_END, HeaderValue::from(end.0));
     match HeaderValue::from_str(&log.incarnation().0) {
         Ok(incarnation) => drop(headers.insert(LOG_INCARNATION, incarnation)),
         Err(error) => return unavailable(&error),

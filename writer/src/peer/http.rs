@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicUsize, Ordering},
@@ -11,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use eventlog::{Entry, Incarnation, frames};
-use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_rustls::HttpsConnector;
@@ -20,21 +21,22 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use schemas::{Dc, Offset, Partition, StoreName, Topic};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::{
     Peer, PeerMetrics, PeerTls, PeerUrl, Round, Tombstone,
     address::over_tls,
     health::Health,
     messages::{
-        BODY_BYTES_MAX, DC_HEADER, HELLO, Hello, LOG, LOG_BYTES_MAX, LOG_INCARNATION, LOG_NEXT, Refusal,
-        TOMBSTONES, TombstoneAnswer, TombstoneCall, TombstoneResult,
+        BODY_BYTES_MAX, DC_HEADER, HELLO, Hello, LOG, LOG_BYTES_MAX, LOG_END, LOG_INCARNATION, LOG_NEXT,
+        Refusal, TOMBSTONES, TombstoneAnswer, TombstoneCall, TombstoneResult,
     },
+    pace::Pace,
 };
 use crate::{Acknowledged, Answer, Deadline, NoAnswer};
 
 /// A peer that is not there says nothing: its address is tried no longer than this.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+const CONNECT_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Connections that nobody uses are kept for so long.
 const IDLE_MAX: Duration = Duration::from_secs(60);
@@ -51,7 +53,7 @@ const WAY_BACK: Duration = Duration::from_millis(100);
 /// Another data centre, at the addresses of its nodes.
 pub struct HttpPeer {
     dc: Dc,
-    own: Dc,
+    us: Us,
     nodes: Vec<PeerUrl>,
     /// The node that answered last.
     preferred: AtomicUsize,
@@ -60,11 +62,39 @@ pub struct HttpPeer {
     metrics: PeerMetrics,
 }
 
+/// Who asks.
+#[derive(Clone, Debug)]
+pub struct Us {
+    /// This data centre.
+    pub dc: Dc,
+    /// Of the secret that all share.
+    pub index_fingerprint: String,
+}
+
 #[derive(Debug, Default)]
 struct State {
+    /// Whether it answers at all.
     health: Health,
+    /// Whether it does what it is asked: one whose log hangs answers, and confirms nothing.
+    work: Health,
+    pace: Pace,
     /// Why it is not asked, however well it answers.
     misfit: Option<Arc<str>>,
+}
+
+impl State {
+    fn not_asked_because(&self, now: Instant) -> Option<Arc<str>> {
+        let silent = || self.health.is_suspect(now).then(|| "does not answer".into());
+        let stuck = || self.work.is_suspect(now).then(|| "confirms nothing".into());
+        self.misfit.clone().or_else(silent).or_else(stuck)
+    }
+
+    /// Why a delete is not asked for. One that only confirms nothing is tried once a second.
+    fn refuses(&mut self, now: Instant) -> Option<Arc<str>> {
+        let why = self.not_asked_because(now)?;
+        let is_only_stuck = self.misfit.is_none() && !self.health.is_suspect(now);
+        if is_only_stuck && self.work.may_ask(now) { None } else { Some(why) }
+    }
 }
 
 /// A piece of a log of another data centre.
@@ -76,10 +106,26 @@ pub struct LogPiece {
     pub entries: Vec<Entry>,
     /// Where the next piece begins.
     pub next: Offset,
+    /// Where the partition ended.
+    pub end: Offset,
 }
 
-/// A call and its answer, if any.
+/// The answer of a node, if any.
 type Exchanged = Result<Response<Bytes>, Silence>;
+
+/// What came of a call.
+struct Exchange {
+    answer: Exchanged,
+    /// Another node was asked, too, and may have done what this answer says was not done.
+    may_be_elsewhere: bool,
+}
+
+/// When another node is asked as well.
+#[derive(Clone, Copy)]
+enum Hedge {
+    After(Duration),
+    Never,
+}
 
 /// A peer did not say what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,11 +145,11 @@ pub enum Silence {
 }
 
 impl HttpPeer {
-    /// The data centre `dc` as `own` sees it. Connects to nobody yet.
+    /// The data centre `dc` as `us` sees it. Connects to nobody yet.
     ///
     /// # Panics
     /// Without a single node: the configuration sees to that.
-    pub fn new(own: Dc, dc: Dc, nodes: Vec<PeerUrl>, tls: Option<PeerTls>, metrics: PeerMetrics) -> Self {
+    pub fn new(us: Us, dc: Dc, nodes: Vec<PeerUrl>, tls: Option<PeerTls>, metrics: PeerMetrics) -> Self {
         assert!(!nodes.is_empty(), "a peer has a node at least");
         let mut connector = HttpConnector::new();
         connector.enforce_http(false);
@@ -114,7 +160,7 @@ impl HttpPeer {
             .pool_timer(TokioTimer::new())
             .build(over_tls(connector, tls));
         metrics.expect(&dc);
-        Self { dc, own, nodes, preferred: AtomicUsize::new(0), client, state: Mutex::default(), metrics }
+        Self { dc, us, nodes, preferred: AtomicUsize::new(0), client, state: Mutex::default(), metrics }
     }
 
     /// Asks a node of it what it is: also how one that was silent is found again.
@@ -123,7 +169,7 @@ impl HttpPeer {
     /// When none says so in time.
     pub async fn greet(&self) -> Result<Hello, Silence> {
         let deadline = Deadline::within(HELLO_PATIENCE);
-        let answer = self.call(Method::GET, HELLO, &Bytes::new(), deadline).await?;
+        let answer = self.call(Method::GET, HELLO, &Bytes::new(), deadline).await.answer?;
         if answer.status() != StatusCode::OK {
             return Err(Silence::Strange(format!("status {}", answer.status()).into()));
         }
@@ -148,7 +194,8 @@ impl HttpPeer {
     ) -> Result<LogPiece, Silence> {
         let path = format!("{LOG}/{topic}/{partition}?from={from}&wait_ms={}", wait.as_millis());
         let deadline = Deadline::within(wait + LOG_PATIENCE);
-        let answer = self.try_nodes(Method::GET, &path, &Bytes::new(), deadline).await?;
+        let exchange = self.try_nodes(Method::GET, &path, &Bytes::new(), deadline, Hedge::Never).await;
+        let answer = exchange.answer?;
         if answer.status() == StatusCode::GONE {
             return Err(Silence::Gone);
         }
@@ -158,11 +205,12 @@ impl HttpPeer {
         }
         let said = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
         let missing = |name: &str| Silence::Strange(format!("without {name}").into());
-        let next = said(LOG_NEXT).and_then(|next| next.parse().ok()).ok_or_else(|| missing(LOG_NEXT))?;
+        let offset = |name| said(name).and_then(|offset| offset.parse().ok()).ok_or_else(|| missing(name));
         let incarnation = said(LOG_INCARNATION).ok_or_else(|| missing(LOG_INCARNATION))?;
         Ok(LogPiece {
             incarnation: Incarnation(incarnation.into()),
-            next: Offset(next),
+            next: Offset(offset(LOG_NEXT)?),
+            end: Offset(offset(LOG_END)?),
             entries: frames::decode(answer.into_body()).map_err(strange)?,
         })
     }
@@ -175,9 +223,7 @@ impl HttpPeer {
 
     /// Why it is not asked at the moment, if so.
     pub fn not_asked_because(&self) -> Option<Arc<str>> {
-        let state = self.state();
-        let suspect = || state.health.is_suspect(Instant::now()).then(|| "does not answer".into());
-        state.misfit.clone().or_else(suspect)
+        self.state().not_asked_because(Instant::now())
     }
 
     async fn ask(
@@ -187,57 +233,120 @@ impl HttpPeer {
         round: Round,
         deadline: Deadline,
     ) -> Answer {
-        if let Some(why) = self.not_asked_because() {
+        let began = Instant::now();
+        if let Some(why) = self.state().refuses(began) {
             return Answer::None(NoAnswer::Refused(why));
         }
         let left = deadline.left();
-        let call = TombstoneCall::of(store, tombstone, round, left - WAY_BACK.min(left / 4));
+        let call = TombstoneCall::of(
+            store,
+            tombstone,
+            round,
+            left - WAY_BACK.min(left / 4),
+            &self.us.index_fingerprint,
+        );
         let body = match serde_json::to_vec(&call) {
             Ok(body) => body.into(),
             Err(error) => return Answer::None(NoAnswer::Refused(error.to_string().into())),
         };
-        let answer = match self.call(Method::POST, TOMBSTONES, &body, deadline).await {
+        let Exchange { answer, may_be_elsewhere } =
+            self.call(Method::POST, TOMBSTONES, &body, deadline).await;
+        let answer = match answer {
             Ok(answer) => self.understand(answer.status(), answer.body(), tombstone, round),
             Err(Silence::Unreachable) => NoAnswer::Refused(Silence::Unreachable.to_string().into()).into(),
             Err(silence) => NoAnswer::Unknown(silence.to_string().into()).into(),
         };
+        let answer = match answer {
+            Answer::None(NoAnswer::Refused(why) | NoAnswer::Overloaded(why)) if may_be_elsewhere => {
+                NoAnswer::Unknown(why).into()
+            }
+            answer => answer,
+        };
+        match &answer {
+            Answer::None(NoAnswer::Unknown(_) | NoAnswer::Stored(_)) => self.state().work.was_silent(began),
+            _ => self.state().work.answered(),
+        }
         self.metrics.count(&self.dc, &answer);
         answer
     }
 
     /// One answer of any of its nodes, which says whether it is well.
-    async fn call(&self, method: Method, path: &str, body: &Bytes, deadline: Deadline) -> Exchanged {
-        let exchanged = self.try_nodes(method, path, body, deadline).await;
-        match &exchanged {
+    async fn call(&self, method: Method, path: &str, body: &Bytes, deadline: Deadline) -> Exchange {
+        let began = Instant::now();
+        let exchange = self.try_nodes(method, path, body, deadline, Hedge::After(self.pace())).await;
+        match &exchange.answer {
             Ok(_) => self.state().health.answered(),
-            Err(_) => self.state().health.was_silent(Instant::now()),
+            Err(_) => self.state().health.was_silent(began),
         }
         self.show();
-        exchanged
+        exchange
     }
 
-    /// The one that answered last first, the others when a call did not even leave.
-    async fn try_nodes(&self, method: Method, path: &str, body: &Bytes, deadline: Deadline) -> Exchanged {
-        let first = self.preferred.load(Ordering::Relaxed);
-        for node in (first..first + self.nodes.len()).map(|n| n % self.nodes.len()) {
-            let call = self.call_node(&self.nodes[node], method.clone(), path, body);
-            match timeout(deadline.left(), call).await.unwrap_or(Err(Silence::NoAnswer)) {
-                Err(Silence::Unreachable) => {}
-                // What one may have taken is not asked of another: there is hardly time left.
-                exchanged => {
-                    self.preferred.store(node, Ordering::Relaxed);
-                    return exchanged;
+    /// The node that answered last is asked first; the next one when it cannot be reached, breaks off, or takes longer than nearly
+    /// all answers do. The first answer counts: to be asked twice harms nobody.
+    async fn try_nodes(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Bytes,
+        deadline: Deadline,
+        hedge: Hedge,
+    ) -> Exchange {
+        let (preferred, count) = (self.preferred.load(Ordering::Relaxed), self.nodes.len());
+        let mut untried = (preferred..preferred + count).map(|n| n % count).peekable();
+        let begin = |node: usize| {
+            let (began, call) =
+                (Instant::now(), self.call_node(&self.nodes[node], method.clone(), path, body));
+            call.map(move |exchanged| (node, began, exchanged))
+        };
+        let mut calls: FuturesUnordered<_> = untried.next().map(begin).into_iter().collect();
+        let (mut silence, mut passed) = (Silence::Unreachable, pin!(sleep(deadline.left())));
+        loop {
+            let patience = match hedge {
+                Hedge::After(patience) if untried.peek().is_some() => patience,
+                _ => Duration::MAX,
+            };
+            tokio::select! {
+                biased;
+                Some((node, began, exchanged)) = calls.next() => match exchanged {
+                    Ok(answer) => {
+                        self.preferred.store(node, Ordering::Relaxed);
+                        if let Hedge::After(_) = hedge {
+                            self.state().pace.took(began.elapsed());
+                        }
+                        let may_be_elsewhere = !calls.is_empty() || silence != Silence::Unreachable;
+                        return Exchange { answer: Ok(answer), may_be_elsewhere };
+                    }
+                    Err(error) => {
+                        // What one may have taken cannot be said to have reached nobody any more.
+                        if error != Silence::Unreachable {
+                            silence = error;
+                        }
+                        calls.extend(untried.next().map(begin));
+                        if calls.is_empty() {
+                            return Exchange { answer: Err(silence), may_be_elsewhere: false };
+                        }
+                    }
+                },
+                () = &mut passed => {
+                    // It may be that only this node hangs.
+                    self.preferred.store((preferred + 1) % count, Ordering::Relaxed);
+                    return Exchange { answer: Err(Silence::NoAnswer), may_be_elsewhere: false };
                 }
+                () = sleep(patience) => calls.extend(untried.next().map(begin)),
             }
         }
-        Err(Silence::Unreachable)
+    }
+
+    fn pace(&self) -> Duration {
+        self.state().pace.patience()
     }
 
     async fn call_node(&self, node: &PeerUrl, method: Method, path: &str, body: &Bytes) -> Exchanged {
         let request = Request::builder()
             .method(method)
             .uri(node.join(path))
-            .header(DC_HEADER, self.own.as_str())
+            .header(DC_HEADER, self.us.dc.as_str())
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body.clone()))
             .map_err(strange)?;
@@ -278,8 +387,10 @@ impl HttpPeer {
         match outcome.as_str() {
             "stored" => NoAnswer::Stored(reason).into(),
             "refused" => NoAnswer::Refused(reason).into(),
-            // Before anything could be stored.
-            "" if status.is_client_error() => NoAnswer::Refused(reason).into(),
+            // What a node of ours says before anything could be stored; others on the way say it after.
+            "" if matches!(status.as_u16(), 400 | 403 | 404 | 405 | 409 | 413) => {
+                NoAnswer::Refused(reason).into()
+            }
             _ => NoAnswer::Unknown(reason).into(),
         }
     }

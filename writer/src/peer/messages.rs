@@ -1,6 +1,9 @@
 //! What data centres say to each other: the bodies of the peer API, in JSON. Names are those of `docs/wire.md`.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use schemas::{Dc, Headers, KeyId, StoreName, Until, Version};
 use serde::{Deserialize, Serialize};
@@ -23,8 +26,14 @@ pub const LOG: &str = "/v1/log";
 /// The header of what was copied that says where it goes on.
 pub const LOG_NEXT: &str = "log-next";
 
+/// The header of what was copied that says where the partition ends.
+pub const LOG_END: &str = "log-end";
+
 /// The header of what was copied that says which life of the log it is from.
 pub const LOG_INCARNATION: &str = "log-incarnation";
+
+/// The name of the secret that does not rotate.
+pub const INDEX_SECRET: &str = "index";
 
 /// Bytes of the largest body of JSON.
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -47,6 +56,8 @@ pub struct TombstoneCall {
     /// Unix milliseconds in decimal, or `never`.
     #[serde(with = "until")]
     pub retain_until: Until,
+    /// Of the index secret: who has another one would append what its own data centre does not believe.
+    pub index_fingerprint: String,
     /// 1 or 2.
     #[serde(with = "round")]
     pub round: Round,
@@ -96,6 +107,10 @@ pub struct Hello {
     pub version: String,
     /// Of each secret, by name: `index`, and `ring-<id>` for those of the ring.
     pub secret_fingerprints: BTreeMap<String, String>,
+    /// All data centres that it knows, itself among them.
+    pub dcs: BTreeSet<String>,
+    /// `kafka` or `embedded`: what the other kind writes is mirrored by nobody.
+    pub log: String,
     /// What all data centres have to agree on, by store.
     pub stores: BTreeMap<String, StoreRules>,
 }
@@ -119,7 +134,13 @@ pub(super) struct Refusal {
 
 impl TombstoneCall {
     /// To be sent with so much time left.
-    pub(super) fn of(store: &StoreName, tombstone: &Tombstone, round: Round, left: Duration) -> Self {
+    pub(super) fn of(
+        store: &StoreName,
+        tombstone: &Tombstone,
+        round: Round,
+        left: Duration,
+        index_fingerprint: &str,
+    ) -> Self {
         let Tombstone { key, version, retain_until, headers } = tombstone;
         let request_id = headers.get("r").map(|id| String::from_utf8_lossy(id).into_owned());
         Self {
@@ -127,6 +148,7 @@ impl TombstoneCall {
             key_id: *key,
             version: *version,
             retain_until: *retain_until,
+            index_fingerprint: index_fingerprint.to_owned(),
             round,
             request_id,
             deadline_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
@@ -211,12 +233,12 @@ mod tests {
             headers: Headers::from_pairs([("r", &b"a-request"[..])]).unwrap(),
         };
         let store = "sessions".parse().unwrap();
-        let call = TombstoneCall::of(&store, &tombstone, Round::Second, Duration::from_millis(1500));
+        let call = TombstoneCall::of(&store, &tombstone, Round::Second, Duration::from_millis(1500), "aa");
         let text = serde_json::to_string(&call).unwrap();
         assert_eq!(
             text,
             "{\"store\":\"sessions\",\"key_id\":\"AQEBAQEBAQEBAQEBAQEBAQ\",\
-             \"version\":\"0000000000000007-0000000000000008\",\"retain_until\":\"9\",\"round\":2,\
+             \"version\":\"0000000000000007-0000000000000008\",\"retain_until\":\"9\",\"index_fingerprint\":\"aa\",\"round\":2,\
              \"request_id\":\"a-request\",\"deadline_ms\":1500}"
         );
         let read: TombstoneCall = serde_json::from_str(&text).unwrap();
@@ -227,7 +249,7 @@ mod tests {
     #[test]
     fn what_is_not_spelt_so_is_refused() {
         let well = "{\"store\":\"sessions\",\"key_id\":\"AQEBAQEBAQEBAQEBAQEBAQ\",\
-                    \"version\":\"0000000000000007-0000000000000008\",\"retain_until\":\"never\",\"round\":1,\
+                    \"version\":\"0000000000000007-0000000000000008\",\"retain_until\":\"never\",\"index_fingerprint\":\"aa\",\"round\":1,\
                     \"deadline_ms\":1}";
         assert!(serde_json::from_str::<TombstoneCall>(well).is_ok());
         for (from, to) in [

@@ -23,7 +23,11 @@ fn tombstone() -> Tombstone {
 fn peer(addresses: &[SocketAddr]) -> HttpPeer {
     let urls = addresses.iter().map(|address| format!("http://{address}").parse().unwrap()).collect();
     let metrics = PeerMetrics::register(&Registry::new()).unwrap();
-    HttpPeer::new("eqiad".parse().unwrap(), "codfw".parse().unwrap(), urls, None, metrics)
+    HttpPeer::new(us(), "codfw".parse().unwrap(), urls, None, metrics)
+}
+
+fn us() -> Us {
+    Us { dc: "eqiad".parse().unwrap(), index_fingerprint: "aa".to_owned() }
 }
 
 /// A listener that gives this answer to one request, or hangs up on it.
@@ -90,7 +94,8 @@ async fn what_is_known_of_a_failure_is_kept_apart() {
         (504, problem("stored"), NoAnswer::Stored(Arc::clone(&why))),
         (504, problem("unknown"), NoAnswer::Unknown(Arc::clone(&why))),
         (500, problem(""), NoAnswer::Unknown(Arc::clone(&why))),
-        (404, "{\"detail\":\"why\"}".to_owned(), NoAnswer::Refused(why)),
+        (409, "{\"detail\":\"why\"}".to_owned(), NoAnswer::Refused(Arc::clone(&why))),
+        (408, "{\"detail\":\"why\"}".to_owned(), NoAnswer::Unknown(why)),
     ] {
         assert_eq!(
             ask(answering(http(status, &body)), Round::First).await,
@@ -113,6 +118,30 @@ async fn another_node_is_asked_where_one_is_not_there() {
         .delete(&store, &tombstone(), Round::First, Deadline::within(Duration::from_secs(5)))
         .await;
     assert_eq!(answer, Answer::Done(Acknowledged::by_peer(version(5))));
+}
+
+/// A listener that takes a request and never answers.
+fn hanging() -> SocketAddr {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let taken: Vec<_> = listener.incoming().collect();
+        drop(taken);
+    });
+    address
+}
+
+#[tokio::test]
+async fn another_node_is_asked_as_well_where_one_hangs_and_then_nobody_says_that_nothing_is_stored() {
+    let (store, deadline) = ("sessions".parse().unwrap(), || Deadline::within(Duration::from_secs(5)));
+    let there = answering(http(200, &answer("codfw", "done", version(5))));
+    let began = Instant::now();
+    let done = peer(&[hanging(), there]).delete(&store, &tombstone(), Round::First, deadline()).await;
+    assert_eq!(done, Answer::Done(Acknowledged::by_peer(version(5))));
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    let refuses = answering(http(503, "{\"detail\":\"why\",\"outcome\":\"refused\"}"));
+    let refused = peer(&[hanging(), refuses]).delete(&store, &tombstone(), Round::First, deadline()).await;
+    assert_eq!(refused, NoAnswer::Unknown("why".into()).into());
 }
 
 #[tokio::test]
