@@ -18,11 +18,7 @@ export EQIAD_BOOTSTRAP_SERVERS=127.0.0.1:19092 CODFW_BOOTSTRAP_SERVERS=127.0.0.1
 
 mkdir -p "$data"
 data=$(cd "$data" && pwd)
-for secret in index ring; do
-    if [ ! -f "$data/$secret-secret" ]; then
-        (umask 077 && openssl rand -hex 32 >"$data/$secret-secret")
-    fi
-done
+scripts/make-secrets.sh "$data"
 
 # DC PORT KAFKA OTHER and the peer listeners of its nodes.
 config() {

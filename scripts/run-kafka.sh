@@ -18,11 +18,7 @@ solera=${CARGO_TARGET_DIR:-target}/ci/solera
 
 mkdir -p "$data"
 data=$(cd "$data" && pwd)
-for secret in index ring; do
-    if [ ! -f "$data/$secret-secret" ]; then
-        (umask 077 && openssl rand -hex 32 >"$data/$secret-secret")
-    fi
-done
+scripts/make-secrets.sh "$data"
 
 config() {
     cat <<EOF

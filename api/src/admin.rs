@@ -13,7 +13,7 @@ use http::{HeaderValue, StatusCode, Uri, header};
 use schemas::StoreName;
 use serde::Serialize;
 
-use crate::{App, Job, Routes, Task, routes::metrics};
+use crate::{App, Job, Routes, Task, brief_problem::brief_problem, routes::metrics};
 
 /// What is known of one store.
 #[derive(Serialize)]
@@ -29,14 +29,6 @@ struct Status<'a> {
     ready: bool,
     waiting_for: Option<String>,
     stores: BTreeMap<&'a str, StoreStatus<'a>>,
-}
-
-/// What went wrong (RFC 9457). The title says all that a type of its own would.
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: &'a str,
-    title: &'a str,
-    detail: &'a str,
 }
 
 /// Every route of the admin listener.
@@ -136,9 +128,5 @@ fn no_such_job() -> Response {
 }
 
 fn problem(status: StatusCode, title: &str, detail: &str) -> Response {
-    let mut response = (status, Json(Problem { r#type: "about:blank", title, detail })).into_response();
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    response
+    brief_problem(status, title, detail, None)
 }

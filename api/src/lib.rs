@@ -12,6 +12,7 @@
 mod answer_room;
 mod app;
 mod body;
+mod brief_problem;
 mod conditions;
 mod head;
 mod jobs;

@@ -8,19 +8,14 @@ use std::{
 };
 
 use anyhow::Context;
-use eventlog::{Frontier, ReadError};
 use materializer::{FollowError, Replay, ViewError};
-use schemas::Topic;
-use tokio::{runtime::Handle, task::spawn_blocking, time::sleep};
+use tokio::{runtime::Handle, task::spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-use crate::store::Parts;
+use crate::{logs::patiently, store::Parts};
 
 /// From so many records on it is worth a second thread. Fewer take a moment, and the follower keeps their cells in memory.
 const FAR: u64 = 10_000;
-
-/// How soon a log that does not answer is asked again.
-const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// How often the log says how far it has come.
 const SAY_EVERY: Duration = Duration::from_secs(10);
@@ -33,7 +28,10 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 pub(crate) async fn catch_up(parts: &Parts, stop: CancellationToken) -> anyhow::Result<()> {
     let Parts { own, mirrored, view, clock, mac, counted, .. } = parts;
     let replay = Replay::new(own, mirrored, Arc::clone(view), mac.clone(), Arc::clone(clock))?;
-    let tails = tails(&replay).await?;
+    let mut tails = BTreeMap::new();
+    for log in [own].into_iter().chain(mirrored) {
+        tails.insert(log.topic().clone(), patiently(log, || log.tail()).await?);
+    }
     let records = replay.distance_to(&tails)?;
     if records < FAR {
         return Ok(());
@@ -56,18 +54,5 @@ pub(crate) async fn catch_up(parts: &Parts, stop: CancellationToken) -> anyhow::
     match spawn_blocking(fold).await.context("the fold panicked")? {
         None | Some(Ok(()) | Err(FollowError::View(ViewError::NoSpace(_)))) => Ok(()),
         Some(Err(error)) => Err(error.into()),
-    }
-}
-
-/// Where the logs end, however long they take to say so: a broker may be away for a while.
-async fn tails(replay: &Replay) -> Result<BTreeMap<Topic, Frontier>, FollowError> {
-    loop {
-        match replay.tails().await {
-            Err(FollowError::Log { topic, source: source @ ReadError::Unavailable(_) }) => {
-                tracing::warn!("{topic} does not say where it ends, and is asked again: {source}");
-                sleep(ASK_AGAIN_AFTER).await;
-            }
-            answer => return answer,
-        }
     }
 }

@@ -4,13 +4,14 @@ use std::{fs, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use eventlog::{
-    Clock, EventLog, Incarnation,
+    Clock, EventLog, Incarnation, ReadError,
     embedded::{EmbeddedLog, EmbeddedOptions, KeepAll},
     kafka::{
         Cluster, KafkaLog, KafkaOptions, OpenError,
         topics::{Difference, TopicPlan},
     },
 };
+use futures::future::BoxFuture;
 use rand::Rng;
 use schemas::{
     StoreName, Topic,
@@ -31,6 +32,9 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
 
 /// How often a topic that is not there, or a cluster that does not answer, is looked for again.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How soon a log that does not answer is asked again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Room between a session's contents and the record that carries it: the seal, headers, Kafka's own framing.
 const RECORD_OVERHEAD_BYTES: usize = 256 * 1024;
@@ -207,8 +211,13 @@ pub(crate) fn topic(config: &Config, store: &StoreName) -> Topic {
     Topic { origin: config.dc.clone(), store: store.clone() }
 }
 
+/// All topics of a store: its own, and those that are copied here.
+pub(crate) fn topics(config: &Config, store: &StoreName) -> impl Iterator<Item = Topic> {
+    std::iter::once(topic(config, store)).chain(copied(config, store))
+}
+
 /// The topics that other data centres write for a store, which are copied here under the same names.
-pub(crate) fn copied(config: &Config, store: &StoreName) -> Vec<Topic> {
+fn copied(config: &Config, store: &StoreName) -> Vec<Topic> {
     let origins = config.peers.iter().flat_map(|peers| &peers.dcs).map(|(dc, _)| dc.clone());
     origins.map(|origin| Topic { origin, store: store.clone() }).collect()
 }
@@ -290,6 +299,29 @@ async fn look_for_topic(
 fn longest_ttl(plan: &TopicPlan, kept: Option<Duration>) -> Option<Duration> {
     let kept = kept.map(|kept| kept.saturating_sub(RETENTION_SLACK));
     plan.ttl_max.map(|ttl_max| kept.unwrap_or(ttl_max).max(ttl_max))
+}
+
+/// Asks a log until it answers: a broker may be away for a while.
+pub(crate) async fn patiently<'a, T>(
+    log: &Arc<dyn EventLog>,
+    mut ask: impl FnMut() -> BoxFuture<'a, Result<T, ReadError>>,
+) -> anyhow::Result<T> {
+    let mut was_said = false;
+    loop {
+        match ask().await {
+            Err(ReadError::Unavailable(why)) => {
+                if !was_said {
+                    tracing::warn!(
+                        "{} does not say where it begins and ends, and is asked again: {why}",
+                        log.topic()
+                    );
+                    was_said = true;
+                }
+                sleep(ASK_AGAIN_AFTER).await;
+            }
+            answer => return answer.with_context(|| format!("ask {} for its ends", log.topic())),
+        }
+    }
 }
 
 fn open_embedded(

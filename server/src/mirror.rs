@@ -5,8 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File},
-    io::Write,
+    fs,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -22,6 +21,8 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use writer::peer::{HttpPeer, LogPiece, Peer, Silence};
 
+use crate::store::HOWEVER_LONG;
+
 /// How long a peer may wait for something to come before it says that there is nothing.
 const WAIT: Duration = Duration::from_secs(1);
 
@@ -31,9 +32,6 @@ const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// A peer that does not say what its log holds is not spoken of before this: it may be starting. Nor does a node come up
 /// without it sooner.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// A long copy takes its time to be applied.
-const HOWEVER_LONG: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// How soon a copy is written to again that did not take a record.
 const WRITE_AGAIN_AFTER: Duration = Duration::from_millis(50);
@@ -124,8 +122,7 @@ impl Reached {
 
 impl Mirror {
     /// Goes on where the file says. `latch` is released when the copy is as long as the original was when it was first asked, and
-    /// applied;
-    /// or when that does not answer, unless nothing was ever copied: then nobody here knows what is in it.
+    /// applied; or when that does not answer, unless nothing was ever copied: then nobody here knows what is in it.
     pub(crate) fn open(
         peer: Arc<HttpPeer>,
         copy: Arc<dyn EventLog>,
@@ -256,10 +253,8 @@ impl Mirror {
 
     fn save(&self, reached: &Reached) -> anyhow::Result<()> {
         let new = self.file.with_extension("new");
-        let mut file = File::create(&new)?;
-        file.write_all(&serde_json::to_vec(reached)?)?;
         // Not synced: what a power cut takes away is copied again.
-        drop(file);
+        fs::write(&new, serde_json::to_vec(reached)?)?;
         Ok(fs::rename(&new, &self.file)?)
     }
 

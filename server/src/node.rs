@@ -101,9 +101,7 @@ pub(crate) async fn run(
     let data_dir = DataDir::take(&config.data_dir)?;
     let secrets = secrets::load(&config.secrets, &config.data_dir)?;
     data_dir.claim(&config.dc, &secrets.index)?;
-    data_dir.refuse_strange_logs(config.stores.iter().flat_map(|(store, _)| {
-        std::iter::once(logs::topic(&config, store)).chain(logs::copied(&config, store))
-    }))?;
+    data_dir.refuse_strange_logs(config.stores.iter().flat_map(|(store, _)| logs::topics(&config, store)))?;
     if secrets.made {
         let dir = config.data_dir.join("secrets");
         tracing::warn!(

@@ -3,11 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use anyhow::Context;
 use api::{App, Latch, PeerApp, Tls};
+use eventlog::{Clock, SystemClock};
 use prometheus::Registry;
 use schemas::{Dc, SessionTtl};
 use tokio::time::{MissedTickBehavior, interval};
@@ -125,12 +126,13 @@ impl Peers {
     pub(crate) async fn watch(self, latch: Latch, stop: CancellationToken) -> anyhow::Result<()> {
         let mut greet = interval(GREET_EVERY);
         greet.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut latch, mut said) = (Some(latch), BTreeMap::<usize, Said>::new());
+        let (mut latch, mut said) =
+            (Some(latch), self.all.iter().map(|_| Said::default()).collect::<Vec<_>>());
         while stop.run_until_cancelled(greet.tick()).await.is_some() {
             let greeted = futures::future::join_all(self.all.iter().map(|peer| peer.greet()));
             let Some(greeted) = stop.run_until_cancelled(greeted).await else { break };
             let mut all_fit = true;
-            for (n, (peer, hello)) in self.all.iter().zip(greeted).enumerate() {
+            for ((peer, said), hello) in self.all.iter().zip(&mut said).zip(greeted) {
                 let misfit = hello.as_ref().ok().and_then(|hello| self.us.misfit(hello));
                 if let Some(why) = &misfit {
                     all_fit = false;
@@ -144,7 +146,7 @@ impl Peers {
                     let misfit = misfit.or_else(|| self.us.knows_others(hello));
                     peer.misfits(misfit.map(|why| format!("config_mismatch: {why}").into()));
                 }
-                speak_of(peer, hello, said.entry(n).or_default());
+                speak_of(peer, hello, said);
             }
             if all_fit && let Some(latch) = latch.take() {
                 latch.release();
@@ -242,8 +244,7 @@ fn log_kind(config: &Config) -> &'static str {
 }
 
 fn wall_ms() -> u64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX)
+    SystemClock::start().wall().as_millis()
 }
 
 #[cfg(test)]

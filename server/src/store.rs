@@ -15,7 +15,7 @@ use writer::{FenceFailed, LocalView, LookFailed, Retention, Versions, WriteError
 use crate::config::ReadConsistency;
 
 /// A long log takes its time. What ends the wait for it is the end of the follower, not a clock.
-const HOWEVER_LONG: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const HOWEVER_LONG: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What a store is made of.
 #[derive(Debug)]

@@ -10,16 +10,17 @@ use std::{
 };
 
 use anyhow::Context;
-use eventlog::{Clock, EventLog, Frontier, LogClock, ReadError};
-use futures::future::BoxFuture;
+use eventlog::{Clock, EventLog, Frontier, LogClock};
 use materializer::{
     View, ViewError,
     sessions::{SessionView, ViewMemory, ViewOptions},
 };
 use schemas::{Offset, Timestamp, Topic};
-use tokio::time::sleep;
 
-use crate::checkpoints::{self, Checkpoints};
+use crate::{
+    checkpoints::{self, Checkpoints},
+    logs::patiently,
+};
 
 /// Where a damaged generation goes.
 const ASIDE: &str = "damaged";
@@ -29,9 +30,6 @@ pub(crate) const REBUILDING: &str = "rebuilding";
 
 /// Where the log is folded again to compare.
 pub(crate) const VERIFYING: &str = "verifying";
-
-/// How soon a log that does not answer is asked again.
-const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Where a checkpoint is copied to.
 const RESTORING: &str = "restoring";
@@ -191,29 +189,6 @@ impl ViewDir {
 fn days_beyond(age_max: Option<Duration>, newest: Timestamp, now: Timestamp) -> Option<u64> {
     let age = now.since(newest);
     (newest != Timestamp::EPOCH && age_max? < age).then_some(age.as_secs() / 86_400)
-}
-
-/// Asks a log until it answers: a broker may be away for a while.
-async fn patiently<'a, T>(
-    log: &Arc<dyn EventLog>,
-    mut ask: impl FnMut() -> BoxFuture<'a, Result<T, ReadError>>,
-) -> anyhow::Result<T> {
-    let mut was_said = false;
-    loop {
-        match ask().await {
-            Err(ReadError::Unavailable(why)) => {
-                if !was_said {
-                    tracing::warn!(
-                        "{} does not say where it begins and ends, and is asked again: {why}",
-                        log.topic()
-                    );
-                    was_said = true;
-                }
-                sleep(ASK_AGAIN_AFTER).await;
-            }
-            answer => return answer.with_context(|| format!("ask {} for its ends", log.topic())),
-        }
-    }
 }
 
 /// Whether a view that has applied `applied` of a log may go on with it, as it is now from `head` to `tail`.

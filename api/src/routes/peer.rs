@@ -14,7 +14,6 @@ use eventlog::{EventLog, Frontier, frames};
 use futures::StreamExt;
 use http::{HeaderValue, StatusCode, Uri, header};
 use schemas::{Dc, Offset, Partition};
-use serde::Serialize;
 use tokio::time::timeout;
 use writer::{
     Answer, Deadline, NoAnswer,
@@ -25,7 +24,10 @@ use writer::{
     },
 };
 
-use crate::{App, Outcome, Routes, Store, store::Backend, tls::ClientCertificate};
+use crate::{
+    App, Outcome, Routes, Store, brief_problem::brief_problem as problem, store::Backend,
+    tls::ClientCertificate,
+};
 
 /// The longest that a reader of a log may wait for something to come.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -50,16 +52,6 @@ pub struct PeerApp {
     pub rules: BTreeMap<String, StoreRules>,
     /// This machine's clock, Unix milliseconds.
     pub wall_ms: fn() -> u64,
-}
-
-/// What went wrong (RFC 9457). The title says all that a type of its own would.
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: &'a str,
-    title: &'a str,
-    detail: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<Outcome>,
 }
 
 /// Every route of the peer listener.
@@ -250,10 +242,6 @@ async fn read(log: &Arc<dyn EventLog>, partition: Partition, piece: Piece) -> Re
         Err(error) => return unavailable(&error),
     }
     response
-}
-
-fn problem(status: StatusCode, title: &str, detail: &str, outcome: Option<Outcome>) -> Response {
-    (status, Json(Problem { r#type: "about:blank", title, detail, outcome })).into_response()
 }
 
 #[cfg(test)]

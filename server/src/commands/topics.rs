@@ -47,10 +47,10 @@ pub(super) fn run(command: &TopicsCommand) -> anyhow::Result<()> {
         bail!("{}: the log is not Kafka, so there are no topics", file.display());
     };
     // Those that a mirror fills too, and before it does: it would make them with settings of its own.
-    let plans = config.stores.iter().flat_map(|(name, store)| {
-        let topics = std::iter::once(logs::topic(&config, name)).chain(logs::copied(&config, name));
-        topics.map(|topic| logs::plan(kafka, topic, store)).collect::<Vec<_>>()
-    });
+    let plans = config
+        .stores
+        .iter()
+        .flat_map(|(name, store)| logs::topics(&config, name).map(|topic| logs::plan(kafka, topic, store)));
     let plans: Vec<_> = plans.collect();
     if let TopicsCommand::Plan(_) = command {
         return plans.iter().try_for_each(show);

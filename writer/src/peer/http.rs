@@ -120,13 +120,6 @@ struct Exchange {
     may_be_elsewhere: bool,
 }
 
-/// When another node is asked as well.
-#[derive(Clone, Copy)]
-enum Hedge {
-    After(Duration),
-    Never,
-}
-
 /// A peer did not say what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Silence {
@@ -194,7 +187,7 @@ impl HttpPeer {
     ) -> Result<LogPiece, Silence> {
         let path = format!("{LOG}/{topic}/{partition}?from={from}&wait_ms={}", wait.as_millis());
         let deadline = Deadline::within(wait + LOG_PATIENCE);
-        let exchange = self.try_nodes(Method::GET, &path, &Bytes::new(), deadline, Hedge::Never).await;
+        let exchange = self.try_nodes(Method::GET, &path, &Bytes::new(), deadline, None).await;
         let answer = exchange.answer?;
         if answer.status() == StatusCode::GONE {
             return Err(Silence::Gone);
@@ -273,7 +266,7 @@ impl HttpPeer {
     /// One answer of any of its nodes, which says whether it is well.
     async fn call(&self, method: Method, path: &str, body: &Bytes, deadline: Deadline) -> Exchange {
         let began = Instant::now();
-        let exchange = self.try_nodes(method, path, body, deadline, Hedge::After(self.pace())).await;
+        let exchange = self.try_nodes(method, path, body, deadline, Some(self.pace())).await;
         match &exchange.answer {
             Ok(_) => self.state().health.answered(),
             Err(_) => self.state().health.was_silent(began),
@@ -283,14 +276,14 @@ impl HttpPeer {
     }
 
     /// The node that answered last is asked first; the next one when it cannot be reached, breaks off, or takes longer than nearly
-    /// all answers do. The first answer counts: to be asked twice harms nobody.
+    /// all answers do (`hedge_after`, if at all). The first answer counts: to be asked twice harms nobody.
     async fn try_nodes(
         &self,
         method: Method,
         path: &str,
         body: &Bytes,
         deadline: Deadline,
-        hedge: Hedge,
+        hedge_after: Option<Duration>,
     ) -> Exchange {
         let (preferred, count) = (self.preferred.load(Ordering::Relaxed), self.nodes.len());
         let mut untried = (preferred..preferred + count).map(|n| n % count).peekable();
@@ -302,16 +295,13 @@ impl HttpPeer {
         let mut calls: FuturesUnordered<_> = untried.next().map(begin).into_iter().collect();
         let (mut silence, mut passed) = (Silence::Unreachable, pin!(sleep(deadline.left())));
         loop {
-            let patience = match hedge {
-                Hedge::After(patience) if untried.peek().is_some() => patience,
-                _ => Duration::MAX,
-            };
+            let hedge = hedge_after.filter(|_| untried.peek().is_some());
             tokio::select! {
                 biased;
                 Some((node, began, exchanged)) = calls.next() => match exchanged {
                     Ok(answer) => {
                         self.preferred.store(node, Ordering::Relaxed);
-                        if let Hedge::After(_) = hedge {
+                        if hedge_after.is_some() {
                             self.state().pace.took(began.elapsed());
                         }
                         let may_be_elsewhere = !calls.is_empty() || silence != Silence::Unreachable;
@@ -333,7 +323,7 @@ impl HttpPeer {
                     self.preferred.store((preferred + 1) % count, Ordering::Relaxed);
                     return Exchange { answer: Err(Silence::NoAnswer), may_be_elsewhere: false };
                 }
-                () = sleep(patience) => calls.extend(untried.next().map(begin)),
+                () = sleep(hedge.unwrap_or_default()), if hedge.is_some() => calls.extend(untried.next().map(begin)),
             }
         }
     }
