@@ -8,8 +8,8 @@
 use std::{path::Path, sync::Arc};
 
 use api::{
-    AnswerRoom, App, Backend, BodyRoom, DiskRoom, Jobs, Lanes, Limits, Readiness, RingSecret, Sealer, Secret,
-    Stores,
+    AnswerRoom, App, Backend, BodyRoom, Dcs, DiskRoom, Jobs, Lanes, Limits, Readiness, RingSecret, Sealer,
+    Secret, Stores,
 };
 use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
@@ -184,6 +184,7 @@ fn app(store: &StoreNode, registry: &Registry) -> App {
     served.open(Backend {
         writer: Arc::clone(&store.writer),
         reads: Arc::clone(&store.reads),
+        declared: Arc::clone(&store.declared),
         log: Arc::clone(&store.own),
     });
     let readiness = Arc::new(Readiness::default());
@@ -203,6 +204,7 @@ fn app(store: &StoreNode, registry: &Registry) -> App {
         body_room: BodyRoom::of(16 << 20),
         answer_room: AnswerRoom::of(16 << 20),
         disk_room: DiskRoom::default(),
+        dcs: Dcs { us: "eqiad".parse().unwrap(), peers: Arc::new([]) },
         jobs: Jobs::new().0,
         salt: || rand::random(),
         openapi: "".into(),

@@ -15,6 +15,7 @@ mod bench;
 mod chaos;
 mod cli;
 mod dcs;
+mod declared;
 mod durability;
 mod faults;
 mod hostile;

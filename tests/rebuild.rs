@@ -88,6 +88,7 @@ fn what_lives_is_counted_through_crashes_and_rebuilds() {
     // Written twice, and deleted twice: counted once.
     assert_eq!(node.post(&session(1), "other contents").status, 201);
     assert_eq!(node.delete(&session(0)).status, 204);
+    gauge_becomes(&node, "solera_tombstones", |count| count == 34);
     let bytes = gauge_becomes(&node, "solera_live_bytes", |bytes| 0 < bytes);
     let check = |node: &Node| {
         gauge_becomes(node, "solera_live_sessions", |count| count == 66);

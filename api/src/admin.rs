@@ -1,13 +1,15 @@
 //! The admin listener: what this node is doing, and what it can be told to do. Loopback only until it can tell people
 //! apart.
 
+mod peers;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
     extract::{Path, State},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, post, put},
 };
 use http::{HeaderValue, StatusCode, Uri, header};
 use schemas::StoreName;
@@ -29,12 +31,15 @@ struct Status<'a> {
     ready: bool,
     waiting_for: Option<String>,
     stores: BTreeMap<&'a str, StoreStatus<'a>>,
+    peers: BTreeMap<String, peers::PeerStatus>,
 }
 
 /// Every route of the admin listener.
 pub fn routes(app: App) -> Routes {
     let others = Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/peers", get(peers::list))
+        .route("/v1/peers/{dc}", put(peers::declare))
         .route("/v1/rebuild", post(|app, uri| order(app, uri, Task::Rebuild)))
         .route("/v1/verify", post(|app, uri| order(app, uri, Task::Verify)))
         .route("/v1/checkpoint", post(|app, uri| order(app, uri, Task::Checkpoint)))
@@ -55,6 +60,7 @@ async fn status(State(app): State<App>) -> Response {
         ready: app.readiness.is_ready(),
         waiting_for: app.readiness.first_problem(),
         stores: stores.collect(),
+        peers: peers::all(&app),
     };
     Json(status).into_response()
 }

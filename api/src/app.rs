@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{AnswerRoom, BodyRoom, DiskRoom, Jobs, Metrics, Readiness, Stores};
+use crate::{AnswerRoom, BodyRoom, Dcs, DiskRoom, Jobs, Metrics, Readiness, Stores};
 
 /// Everything that a handler may use. Cheap to clone; no globals.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct App {
     pub answer_room: AnswerRoom,
     /// Whether the disk has room for writes.
     pub disk_room: DiskRoom,
+    /// This data centre and the others.
+    pub dcs: Dcs,
     /// Work that operators order.
     pub jobs: Jobs,
     /// Gives random bytes that a value is sealed under. Never the same twice.

@@ -5,6 +5,7 @@
 //!
 //! - [`App`]: what handlers share; [`routes`]: the table of contents of the service;
 //! - [`peer_routes`]: what other data centres ask; [`serve`]: its connections; [`Lanes`]: their threads;
+//! - [`Dcs`]: who is declared down, by whose logs;
 //! - [`Sealer`]: (session key, plaintext) to (key id, sealed value) and back;
 //! - `target`, `conditions`, `session_headers`: parse or reject, once, in pure functions;
 //! - [`Problem`]: the one map from errors to answers.
@@ -14,6 +15,7 @@ mod app;
 mod body;
 mod brief_problem;
 mod conditions;
+mod dcs;
 mod head;
 mod jobs;
 mod lanes;
@@ -36,6 +38,7 @@ pub mod admin;
 pub use answer_room::AnswerRoom;
 pub use app::{App, BuildInfo, Limits};
 pub use body::BodyRoom;
+pub use dcs::{DECLARED_DOWN, Dcs};
 pub use jobs::{Busy, Ended, Job, JobState, JobStatus, Jobs, Task};
 pub use lanes::Lanes;
 pub use metrics::Metrics;

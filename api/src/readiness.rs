@@ -67,6 +67,12 @@ impl Readiness {
         self.ready.load(Ordering::Acquire)
     }
 
+    /// Whether everything is in order but, perhaps, for `name`.
+    pub fn serves_but_for(&self, name: &str) -> bool {
+        let checks = self.lock();
+        !checks.is_empty() && checks.iter().all(|(of, check)| of == name || *check == Check::Ok)
+    }
+
     /// Whether everything ever was.
     pub fn was_ready(&self) -> bool {
         self.was_ready.load(Ordering::Acquire)
@@ -131,7 +137,7 @@ mod tests {
     #[test]
     fn a_node_is_ready_when_the_last_latch_is_released_and_not_after_a_failure() {
         let readiness = Arc::new(Readiness::default());
-        assert!(!readiness.is_ready(), "nothing is known yet");
+        assert!(!readiness.is_ready() && !readiness.serves_but_for("log"), "nothing is known yet");
         let (log, view) = (readiness.latch("log", "opening"), readiness.latch("view", "catching up"));
         log.release();
         assert!(!readiness.is_ready());
@@ -141,6 +147,7 @@ mod tests {
         assert!(readiness.is_ready());
         readiness.fail("log", "a write failed");
         assert!(!readiness.is_ready());
+        assert!(readiness.serves_but_for("log") && !readiness.serves_but_for("view"));
         assert!(readiness.was_ready());
         assert_eq!(readiness.report(), "[-]log failed: a write failed\n[+]view ok\n");
     }

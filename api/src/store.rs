@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use eventlog::EventLog;
-use materializer::Reads;
+use materializer::{Declared, Reads};
 use schemas::{SessionTtl, StoreName};
 use writer::Writer;
 
@@ -33,6 +33,8 @@ pub struct Backend {
     pub writer: Arc<Writer>,
     /// Where they are read.
     pub reads: Arc<Reads>,
+    /// What the logs say of data centres.
+    pub declared: Arc<Declared>,
     /// The log that this data centre writes, for other data centres that copy it.
     pub log: Arc<dyn EventLog>,
 }

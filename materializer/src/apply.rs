@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use eventlog::LogClock;
-use schemas::{KeyId, Offset, Timestamp, Topic, Version};
+use schemas::{KeyId, Offset, Partition, Timestamp, Topic, Version};
 
-use crate::{Census, CheckedBatch, Debts, Head, HotCells, Marks, Recount, View, ViewError, ViewWrite, fold};
+use crate::{
+    Census, CheckedBatch, Debts, Declarations, Declared, Head, HotCells, Marks, Noted, Recount, View,
+    ViewError, ViewWrite, Whose, fold,
+};
 
 /// Where a batch is folded into, and by what rules.
 #[derive(Debug)]
@@ -15,6 +18,7 @@ pub(crate) struct Target<'a> {
     pub(crate) hot: Option<&'a HotCells>,
     /// Those of `view`, which may not be the one that is served.
     pub(crate) debts: &'a Debts,
+    pub(crate) declared: &'a Declared,
     pub(crate) census: &'a mut Census,
     pub(crate) clock: &'a LogClock,
 }
@@ -39,16 +43,17 @@ pub(crate) struct Tally {
 }
 
 impl Target<'_> {
-    /// Folds `batch` of `topic`. `newest_seen` is the newest version that the view has seen before.
+    /// Folds `batch` of `topic`, where this data centre writes `own`. `newest_seen` is the newest version that the view has seen before.
     pub(crate) fn fold(
         &mut self,
-        (topic, is_own): (&Topic, bool),
+        (topic, own): (&Topic, &Topic),
         batch: CheckedBatch,
         newest_seen: Option<Version>,
     ) -> Result<Folded, ViewError> {
         let CheckedBatch { partition, entries, up_to } = batch;
         let (mut before, records) = (BTreeMap::new(), entries.len() as u64);
-        let changes = fold(is_own, entries, |key| {
+        let whose = if topic == own { Whose::Own } else { Whose::Mirrored { us: &own.origin } };
+        let changes = fold(whose, entries, |key| {
             let head = self.head(key)?;
             before.insert(*key, head);
             Ok(head.map(|head| head.version))
@@ -68,6 +73,7 @@ impl Target<'_> {
         let write = ViewWrite {
             cells: changes.cells,
             debts: self.debts.news(&changes.debts, self.clock.now()),
+            declared: self.declarations(topic, partition, changes.declared),
             positions: vec![(topic.clone(), partition, up_to)],
             census: recount,
             marks: marks(self.clock, newest_seen),
@@ -85,6 +91,11 @@ impl Target<'_> {
         })
     }
 
+    fn declarations(&self, topic: &Topic, partition: Partition, said: Vec<Noted>) -> Declarations {
+        let news = self.declared.news(topic, partition, said);
+        if news.is_empty() { Declarations::new() } else { [((topic.clone(), partition), news)].into() }
+    }
+
     fn head(&self, key: &KeyId) -> Result<Option<Head>, ViewError> {
         match self.hot.and_then(|hot| hot.peek(key)) {
             Some(cell) => Ok(Some(Head::of(&cell))),
@@ -94,8 +105,9 @@ impl Target<'_> {
 }
 
 /// The view holds `write` from now on.
-pub(crate) fn written(write: ViewWrite, debts: &Debts, hot: Option<&HotCells>) {
+pub(crate) fn written(write: ViewWrite, debts: &Debts, declared: &Declared, hot: Option<&HotCells>) {
     debts.take(&write.debts);
+    declared.take(&write.declared);
     if let Some(hot) = hot {
         write.cells.into_iter().for_each(|(key, cell)| hot.put(key, cell));
     }

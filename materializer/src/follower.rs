@@ -12,8 +12,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Census, CheckedBatch, Class, Debts, Expired, Fence, Metrics, Recount, Served, Serving, View, ViewError,
-    ViewWrite,
+    Census, CheckedBatch, Class, Debts, Declared, Expired, Fence, Metrics, Recount, Served, Serving, View,
+    ViewError, ViewWrite,
     apply::{Target, marks, written},
     metrics::StoreMetrics,
     view::SavedLog,
@@ -46,6 +46,8 @@ pub struct Follower {
     pub fence: Arc<Fence>,
     /// Learns what the own log owes.
     pub debts: Arc<Debts>,
+    /// Learns what the logs say of data centres.
+    pub declared: Arc<Declared>,
     /// Learns why, when a log does not have any more what the view would go on with: it stands still until another view
     /// takes its place.
     pub lost: watch::Sender<Option<Arc<str>>>,
@@ -103,6 +105,8 @@ struct Apply {
     into: Arc<Served>,
     /// Those of `into`.
     debts: Arc<Debts>,
+    /// What it says of data centres.
+    declared: Arc<Declared>,
     /// That of `into`.
     census: Census,
     handover: Option<Handover>,
@@ -126,11 +130,13 @@ impl Apply {
     fn new(follower: Follower) -> Self {
         let counted = follower.metrics.of_store(follower.own.topic().store.as_str());
         let (into, debts) = (follower.serving.view(), Arc::clone(&follower.debts));
+        let declared = Arc::clone(&follower.declared);
         Self {
             follower,
             counted,
             into,
             debts,
+            declared,
             census: Census::default(),
             handover: None,
             newest_version: None,
@@ -200,16 +206,16 @@ impl Apply {
     ) -> Result<(), FollowError> {
         let (topic, partition) = (log.topic(), batch.partition);
         let Follower { own, mac, clock, .. } = &self.follower;
-        let (debts, census) = (&self.debts, &mut self.census);
+        let (debts, declared, census) = (&self.debts, &self.declared, &mut self.census);
         let (view, hot) = (self.into.view(), Some(self.into.hot()));
-        let mut target = Target { view, hot, debts, census, clock };
+        let mut target = Target { view, hot, debts, declared, census, clock };
         let batch = CheckedBatch::of(topic, mac, batch);
-        let folded = target.fold((topic, topic == own.topic()), batch, self.newest_version)?;
+        let folded = target.fold((topic, own.topic()), batch, self.newest_version)?;
         self.newest_version = folded.newest_seen;
         if !self.write(&folded.write, stop).await? {
             return Ok(());
         }
-        written(folded.write, &self.debts, Some(self.into.hot()));
+        written(folded.write, &self.debts, &self.declared, Some(self.into.hot()));
 
         let Follower { clock, fence, observe, .. } = &self.follower;
         folded.newest_version.into_iter().for_each(observe);
@@ -235,6 +241,7 @@ impl Apply {
         let saved = view.saved()?;
         self.into = self.follower.serving.prepare(view);
         (self.debts, self.census) = (Arc::new(Debts::new(saved.debts)), saved.census);
+        self.declared = Arc::new(Declared::new(saved.declared));
         self.newest_version = self.newest_version.max(saved.marks.newest_version);
         self.sweep_after = None;
         self.handover = Some(Handover { seen, served });
@@ -250,9 +257,11 @@ impl Apply {
         let Some(handover) = self.handover.take_if(|handover| handover.seen.iter().all(holds)) else {
             return Ok(());
         };
-        let Follower { serving, debts, fence, .. } = &self.follower;
+        let Follower { serving, debts, declared, fence, .. } = &self.follower;
         debts.replace_with(&self.debts);
         self.debts = Arc::clone(debts);
+        declared.replace_with(&self.declared);
+        self.declared = Arc::clone(declared);
         // IMPORTANT: before the fence says that it holds more than the one before.
         serving.replace(Arc::clone(&self.into));
         for (topic, log) in &logs {
@@ -328,7 +337,7 @@ impl Apply {
             let marks = marks(clock, self.newest_version);
             let write = ViewWrite { cells, debts: forgiven, census, marks, ..ViewWrite::default() };
             view.write(&write)?;
-            written(write, debts, Some(self.into.hot()));
+            written(write, debts, &self.declared, Some(self.into.hot()));
             self.show_debts();
         }
         self.show_census();

@@ -12,6 +12,7 @@
 //! - [`Outage`]: what is answered while a log does not;
 //! - [`Reads`]: the view, as fresh as its store promises;
 //! - [`Hashes`]: what a view says, in 4096 numbers;
+//! - [`Declared`]: which data centres an operator has declared down;
 //! - [`Census`]: how many sessions live, counted as they come and go;
 //! - [`View`]: what the fold reads and writes, in RocksDB ([`sessions`]) or in memory ([`memory`]).
 
@@ -22,6 +23,7 @@ mod cell;
 mod census;
 mod check;
 mod debts;
+mod declared;
 mod fence;
 mod fold;
 mod follower;
@@ -43,8 +45,9 @@ pub use cell::{Cell, State, Verdict, judge};
 pub use census::{Census, Class, Count, Head, Recount, Slot};
 pub use check::{Checked, CheckedBatch, Refusal};
 pub use debts::Debts;
+pub use declared::{Declarations, Declared, Noted, OfPartition, Word};
 pub use fence::{Fence, FenceError};
-pub use fold::{Changes, DebtChange, fold};
+pub use fold::{Changes, DebtChange, Whose, fold};
 pub use follower::{FollowError, Follower, Successor};
 pub use hashes::{BUCKETS, Essence, Hashes};
 pub use hot::{CellCache, HotCells};

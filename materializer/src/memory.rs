@@ -87,13 +87,16 @@ impl View for MemoryView {
 impl Contents {
     /// Takes all of `write`.
     pub fn take(&mut self, write: &ViewWrite) {
-        let ViewWrite { cells, debts, positions, census, marks } = write.clone();
+        let ViewWrite { cells, debts, declared, positions, census, marks } = write.clone();
         self.cells.extend(cells);
         for (key, since) in debts {
             match since {
                 Some(since) => self.saved.debts.insert(key, since),
                 None => self.saved.debts.remove(&key),
             };
+        }
+        for (partition, news) in declared {
+            self.saved.declared.entry(partition).or_default().extend(news);
         }
         for (topic, partition, offset) in positions {
             let log =

@@ -7,7 +7,7 @@ use futures::{StreamExt, stream::BoxStream};
 use schemas::{MacKey, Offset, Topic, Version};
 
 use crate::{
-    Census, CheckedBatch, Debts, FollowError, Metrics, View, ViewError,
+    Census, CheckedBatch, Debts, Declared, FollowError, Metrics, View, ViewError,
     ahead::read_ahead,
     apply::{Target, written},
     metrics::StoreMetrics,
@@ -25,6 +25,7 @@ pub struct Replay {
     mac: MacKey,
     clock: Arc<LogClock>,
     debts: Debts,
+    declared: Declared,
     census: Census,
     newest_seen: Option<Version>,
     reads_ahead: bool,
@@ -51,6 +52,7 @@ impl Replay {
             mac,
             clock,
             debts: Debts::new(saved.debts),
+            declared: Declared::new(saved.declared),
             census: saved.census,
             newest_seen: saved.marks.newest_version,
             reads_ahead: false,
@@ -125,13 +127,13 @@ impl Replay {
                     view: &*self.view,
                     hot: None,
                     debts: &self.debts,
+                    declared: &self.declared,
                     census: &mut self.census,
                     clock: &self.clock,
                 };
-                let from_log = (log.topic(), *log.topic() == self.own);
-                let folded = target.fold(from_log, batch, self.newest_seen)?;
+                let folded = target.fold((log.topic(), &self.own), batch, self.newest_seen)?;
                 self.view.write(&folded.write)?;
-                written(folded.write, &self.debts, None);
+                written(folded.write, &self.debts, &self.declared, None);
                 self.newest_seen = folded.newest_seen;
                 self.counted.iter().for_each(|counted| counted.count(&folded.tally, &self.clock));
                 reached.advance(partition, folded.up_to);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use eventlog::{Frontier, Incarnation};
 use schemas::{KeyId, Offset, Partition, Timestamp, Topic, Version};
 
-use crate::{Cell, Census, Head, Recount};
+use crate::{Cell, Census, Declarations, Head, Recount};
 
 /// Cells by key id, and how much of which logs they are made of.
 ///
@@ -76,6 +76,8 @@ pub struct ViewWrite {
     pub cells: BTreeMap<KeyId, Cell>,
     /// Debts that began (since when) or were paid (`None`).
     pub debts: BTreeMap<KeyId, Option<Timestamp>>,
+    /// What was declared with these cells.
+    pub declared: Declarations,
     /// How far a partition has been applied with these cells.
     pub positions: Vec<(Topic, Partition, Offset)>,
     /// How many there are with these cells.
@@ -102,6 +104,8 @@ pub struct Saved {
     pub logs: BTreeMap<Topic, SavedLog>,
     /// Keys in debt, and since when.
     pub debts: BTreeMap<KeyId, Timestamp>,
+    /// What the logs say of data centres.
+    pub declared: Declarations,
     /// How many cells live.
     pub census: Census,
     /// The clock's marks.

@@ -15,6 +15,18 @@ pub const REQUEST_ID_BYTES_MAX: usize = 36;
 /// How far the clock of a node may run from the log's time before it is clamped (design: clocks).
 pub const CLOCK_DRIFT_MAX: Duration = Duration::from_secs(5);
 
+/// How far ahead of the clock a delete is stamped that goes on without a data centre: above anything that one can have
+/// acknowledged, whose clock is at most twice [`CLOCK_DRIFT_MAX`] from that of any other.
+pub const SKIP_MARGIN: Duration = Duration::from_secs(60);
+
+/// How far ahead of the clock a version may be for clocks to follow it. One beyond comes of a delete that was stamped
+/// [`SKIP_MARGIN`] ahead, and concerns its own key alone.
+pub const VERSION_AHEAD_MAX: Duration = Duration::from_secs(30);
+
+/// How old a declaration in force may become before it is appended again: long before a topic's retention, which is
+/// [`RETENTION_SLACK`] at least, drops it.
+pub const DECLARATION_AGE_MAX: Duration = Duration::from_secs(6 * 3600);
+
 /// What a topic keeps beyond the longest life of a session, so that a tombstone outlives, in the log as in the view,
 /// everything that it covers.
 pub const RETENTION_SLACK: Duration = Duration::from_secs(24 * 3600);
@@ -54,4 +66,7 @@ pub const BATCH_RECORDS_MAX: usize = 4096;
 
 const _: () = assert!(REQUEST_ID_BYTES_MAX < HEADER_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX <= SEALED_BYTES_MAX);
+const _: () = assert!(2 * CLOCK_DRIFT_MAX.as_secs() < VERSION_AHEAD_MAX.as_secs());
+const _: () = assert!(VERSION_AHEAD_MAX.as_secs() < SKIP_MARGIN.as_secs());
+const _: () = assert!(2 * DECLARATION_AGE_MAX.as_secs() < RETENTION_SLACK.as_secs());
 const _: () = assert!(CLOCK_DRIFT_MAX.as_secs() * 1000 < RETENTION_SLACK.as_secs());

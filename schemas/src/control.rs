@@ -1,6 +1,6 @@
 //! Records that are about the log itself. Their keys begin with `~`, which no key id does.
 
-use crate::{WriterId, version::parse_decimal};
+use crate::{Declaration, WriterId, version::parse_decimal};
 
 /// Record keys of heartbeats: `~heartbeat/<appender>`.
 pub const HEARTBEAT_PREFIX: &str = "~heartbeat/";
@@ -18,6 +18,8 @@ pub enum Control {
         /// What became of numbers that no record carries.
         heartbeat: Heartbeat,
     },
+    /// An operator's word on a data centre.
+    Declared(Declaration),
     /// A control record that this release does not act on. It is verified, passed over and counted.
     Other,
 }

@@ -25,12 +25,15 @@ mod key;
 mod sequence;
 
 mod control;
+mod declaration;
 mod headers;
 mod mac;
 mod record;
+mod skipped;
 
 pub use control::{Control, DECLARED_PREFIX, HEARTBEAT_PREFIX, Heartbeat};
 pub use dc::Dc;
+pub use declaration::{DcState, Declaration, ParseDcStateError};
 pub use event::{Change, Event, Sealed};
 pub use headers::{Headers, HeadersError};
 pub use key::{KeyId, ParseKeyIdError};

@@ -16,8 +16,8 @@
 use bytes::Bytes;
 
 use crate::{
-    Change, Control, Event, HEARTBEAT_PREFIX, Headers, HeadersError, Heartbeat, KeyId, Sealed, Sequence,
-    Until, Version, WriterId, caps::HEADER_BYTES_MAX, headers::HeadersMut, mac,
+    Change, Control, DECLARED_PREFIX, Declaration, Event, HEARTBEAT_PREFIX, Headers, HeadersError, Heartbeat,
+    KeyId, Sealed, Sequence, Until, Version, WriterId, caps::HEADER_BYTES_MAX, headers::HeadersMut, mac,
 };
 
 /// Names of the headers that are fields of [`Event`] or belong to the record alone. All others travel with the event.
@@ -78,7 +78,7 @@ pub enum DecodeError {
     /// A header that must be there is missing, stands twice, or cannot be read.
     #[error("header `{0}` is missing, repeated or unreadable")]
     Header(&'static str),
-    /// A set without a value, a delete with one, or a heartbeat that cannot be read.
+    /// A set without a value, a delete with one, or a control record whose value cannot be read.
     #[error("the value does not fit the operation")]
     Value,
     /// An operation that this release does not know, on a session.
@@ -124,6 +124,22 @@ impl Record {
         Self { key, headers, value: Some(heartbeat.encode().into()) }
     }
 
+    /// Writes a declaration as a record that still lacks its MAC, with the id of the request that ordered it, if any.
+    ///
+    /// # Errors
+    /// When a header does not fit.
+    pub fn of_declaration(declaration: &Declaration, request_id: Option<&[u8]>) -> Result<Self, EncodeError> {
+        let Declaration { dc, state, id } = declaration;
+        let mut headers = HeadersMut::of_record();
+        headers.put("op", b"declare")?;
+        headers.put("v", &id.to_text())?;
+        if let Some(request_id) = request_id {
+            headers.put("r", request_id)?;
+        }
+        let key = format!("{DECLARED_PREFIX}{dc}").into();
+        Ok(Self { key, headers: headers.freeze(), value: Some(state.to_string().into()) })
+    }
+
     /// Reads what the record says. Does not look at the MAC: verify that first.
     ///
     /// # Errors
@@ -153,17 +169,25 @@ impl Record {
     }
 
     fn decode_control(&self) -> Result<Control, DecodeError> {
-        let value = self.value.as_deref().ok_or(DecodeError::Value)?;
-        let Some(appender) = self.key.strip_prefix(HEARTBEAT_PREFIX.as_bytes()) else {
-            return Ok(Control::Other);
-        };
-        if self.one_header("op")? != "heartbeat" {
-            return Ok(Control::Other);
-        }
         let text = |bytes| std::str::from_utf8(bytes).ok();
-        let appender = text(appender).and_then(|text| text.parse().ok()).ok_or(DecodeError::Key)?;
-        let heartbeat = text(value).and_then(Heartbeat::decode).ok_or(DecodeError::Value)?;
-        Ok(Control::Heartbeat { appender, heartbeat })
+        let value = self.value.as_deref().ok_or(DecodeError::Value)?;
+        let op = self.one_header("op")?;
+        if let Some(appender) = self.key.strip_prefix(HEARTBEAT_PREFIX.as_bytes())
+            && op == "heartbeat"
+        {
+            let appender = text(appender).and_then(|text| text.parse().ok()).ok_or(DecodeError::Key)?;
+            let heartbeat = text(value).and_then(Heartbeat::decode).ok_or(DecodeError::Value)?;
+            return Ok(Control::Heartbeat { appender, heartbeat });
+        }
+        if let Some(dc) = self.key.strip_prefix(DECLARED_PREFIX.as_bytes())
+            && op == "declare"
+        {
+            let dc = text(dc).and_then(|text| text.parse().ok()).ok_or(DecodeError::Key)?;
+            let state = text(value).and_then(|text| text.parse().ok()).ok_or(DecodeError::Value)?;
+            let id = self.parse_header("v", str::parse::<Version>)?;
+            return Ok(Control::Declared(Declaration { dc, state, id }));
+        }
+        Ok(Control::Other)
     }
 
     fn carried_headers(&self) -> Headers {

@@ -27,6 +27,7 @@ mod peers;
 mod repair;
 mod secrets;
 mod space;
+mod standing;
 mod tasks;
 mod telemetry;
 mod tls;

@@ -4,8 +4,8 @@ use std::{fs, num::NonZero, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow};
 use api::{
-    AnswerRoom, App, Backend, BodyRoom, DiskRoom, Job, Jobs, Lanes, Latch, Limits, Readiness, Sealer, Store,
-    Stores, Tls,
+    AnswerRoom, App, Backend, BodyRoom, DECLARED_DOWN, Dcs, DiskRoom, Job, Jobs, Lanes, Latch, Limits,
+    Readiness, Sealer, Store, Stores, Tls,
 };
 use eventlog::{Clock, EventLog, LogClock, SystemClock};
 use materializer::{Follower, Reads, View, ViewError, sessions::ViewMemory};
@@ -37,6 +37,7 @@ use crate::{
     peers::Peers,
     secrets::{self, Secrets},
     space::{self, SpaceMetrics},
+    standing::{Standing, StandingMetrics},
     store::{Parts, StartError, StoreNode},
     tasks,
     telemetry::Log,
@@ -113,7 +114,10 @@ pub(crate) async fn run(
     let registry = Registry::new();
     log.register(&registry).context("register the metrics of the log's lines")?;
     let (jobs, orders) = Jobs::new();
-    let app = app(&config, &secrets, &readiness, &registry, jobs)?;
+    let peers =
+        config.peers.as_ref().map(|peers| Peers::of(&config, peers, &secrets, &registry)).transpose()?;
+    let dcs = Dcs { us: config.dc.clone(), peers: peers.as_ref().map(Peers::all).unwrap_or_default().into() };
+    let app = app(&config, &secrets, &readiness, &registry, (jobs, dcs))?;
     let mut node = Node {
         latches: config
             .stores
@@ -135,8 +139,6 @@ pub(crate) async fn run(
     let tls = tls.map(|tls| tls.listener());
     let connections_max = config.limits.max_connections as usize;
     node.listen((data, tls), admin, &app, connections_max)?;
-    let peers =
-        config.peers.as_ref().map(|peers| Peers::of(&config, peers, &secrets, &registry)).transpose()?;
     if let (Some(peers), Some(listener)) = (&peers, peer_listener) {
         let routes = api::peer_routes(peers.listener(&config, app.clone()));
         let stop = node.stop_listening.clone();
@@ -232,7 +234,11 @@ impl Node {
         memory.cells.register(registry).context("register the metrics of the cells in memory")?;
         let logs = Logs::of(config)?;
         logs.warn();
+        let standing = StandingMetrics::register(registry).context("register the metrics of declarations")?;
+        let declared =
+            self.readiness.latch(DECLARED_DOWN, "reading whether its data centre is declared down");
         let opening = async {
+            let mut stores = Vec::new();
             for ((name, of_store), latch) in config.stores.iter().zip(std::mem::take(&mut self.latches)) {
                 let disk = disk_watch.clone();
                 let opening =
@@ -269,11 +275,14 @@ impl Node {
                 self.work.spawn(space::keep(logs, view, clock, space.clone(), stop));
                 self.open.push(place.clone());
                 let is_shared = matches!(place.log, StoreLog::Kafka(..));
-                self.bring_up(store, name, is_shared, app, latch).await?;
+                stores.push(self.bring_up(store, name, is_shared, app, latch).await?);
                 if let Some(config) = config.checkpoints {
                     self.work.spawn(jobs::keep_checkpoints(place, config, self.stop_working.clone()));
                 }
             }
+            let standing = Standing::of(app, stores, standing);
+            self.work.spawn(standing.clone().watch(declared, self.stop_working.clone()));
+            self.work.spawn(standing.renew(self.stop_working.clone()));
             self.work.spawn(jobs::run(orders, self.open.clone(), self.stop_working.clone()));
             Ok::<_, anyhow::Error>(())
         };
@@ -298,13 +307,14 @@ impl Node {
         is_shared: bool,
         app: &App,
         latch: Latch,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Arc<StoreNode>> {
         tokio::select! {
             up = come_up(&store, &latch) => up.with_context(|| format!("bring up the store {name}"))?,
             Some(ended) = self.work.join_next() => return Err(self.failure(ended)),
         }
         let (writer, reads) = (Arc::clone(&store.writer), Arc::clone(&store.reads));
-        let backend = Backend { writer, reads, log: Arc::clone(&store.own) };
+        let backend =
+            Backend { writer, reads, declared: Arc::clone(&store.declared), log: Arc::clone(&store.own) };
         app.stores.get(name).with_context(|| format!("find the store {name}"))?.open(backend);
         latch.release();
         self.work.spawn(tasks::watch_for_an_outage(
@@ -322,12 +332,12 @@ impl Node {
             Arc::clone(&self.readiness),
             self.stop_working.clone(),
         ));
-        let stop = self.stop_working.clone();
+        let (stop, paying) = (self.stop_working.clone(), Arc::clone(&store));
         self.work.spawn(async move {
-            crate::repair(&store, store.writer.id(), stop).await;
+            crate::repair(&paying, paying.writer.id(), stop).await;
             Ok(())
         });
-        Ok(())
+        Ok(store)
     }
 
     /// A task that ended while the node was to go on: a view that silently stops moving is the worst failure there is.
@@ -531,7 +541,7 @@ fn app(
     secrets: &Secrets,
     readiness: &Arc<Readiness>,
     registry: &Registry,
-    jobs: Jobs,
+    (jobs, dcs): (Jobs, Dcs),
 ) -> anyhow::Result<App> {
     let stores = config.stores.iter().map(|(name, store)| {
         let sealer = Sealer::new(name.clone(), &secrets.index, &secrets.ring, store.max_value_bytes)?;
@@ -558,6 +568,7 @@ fn app(
         disk_room: DiskRoom::default(),
         body_room: BodyRoom::of(config.memory_mb as usize * 1024 * 1024 / BODIES_PART),
         answer_room: AnswerRoom::of(config.memory_mb as usize * 1024 * 1024 / ANSWERS_PART),
+        dcs,
         jobs,
         salt: || rand::rng().random(),
         openapi: openapi(config).into(),

@@ -14,7 +14,7 @@ use schemas::{Dc, SessionTtl};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use writer::peer::{
-    self, HttpPeer, Peer, PeerMetrics, PeerTls, Silence, TlsName,
+    self, HttpPeer, Peer, PeerMetrics, PeerTls, TlsName,
     messages::{Hello, INDEX_SECRET, StoreRules},
 };
 
@@ -98,7 +98,7 @@ impl Peers {
         self.all.iter().map(|peer| Arc::clone(peer) as Arc<dyn Peer>).collect()
     }
 
-    /// As mirrors see them.
+    /// As mirrors and orders see them.
     pub(crate) fn all(&self) -> &[Arc<HttpPeer>] {
         &self.all
     }
@@ -132,8 +132,10 @@ impl Peers {
             let greeted = futures::future::join_all(self.all.iter().map(|peer| peer.greet()));
             let Some(greeted) = stop.run_until_cancelled(greeted).await else { break };
             let mut all_fit = true;
-            for ((peer, said), hello) in self.all.iter().zip(&mut said).zip(greeted) {
-                let misfit = hello.as_ref().ok().and_then(|hello| self.us.misfit(hello));
+            for ((peer, said), hellos) in self.all.iter().zip(&mut said).zip(greeted) {
+                // One node that does not fit is enough: a delete may come to it.
+                let hellos: Vec<_> = hellos.into_iter().filter_map(|(_, hello)| hello.ok()).collect();
+                let misfit = hellos.iter().find_map(|hello| self.us.misfit(hello));
                 if let Some(why) = &misfit {
                     all_fit = false;
                     if let Some(latch) = &latch {
@@ -141,12 +143,13 @@ impl Peers {
                     }
                 }
                 // One that is silent may be the misfit that it was.
-                if let Ok(hello) = &hello {
+                if !hellos.is_empty() {
                     // Data centres are added one node after the other: that must keep none from coming up.
-                    let misfit = misfit.or_else(|| self.us.knows_others(hello));
+                    let misfit =
+                        misfit.or_else(|| hellos.iter().find_map(|hello| self.us.knows_others(hello)));
                     peer.misfits(misfit.map(|why| format!("config_mismatch: {why}").into()));
                 }
-                speak_of(peer, hello, said);
+                speak_of(peer, &hellos, said);
             }
             if all_fit && let Some(latch) = latch.take() {
                 latch.release();
@@ -204,10 +207,11 @@ impl Us {
 }
 
 /// Says once what has changed with a peer.
-fn speak_of(peer: &HttpPeer, hello: Result<Hello, Silence>, said: &mut Said) {
+fn speak_of(peer: &HttpPeer, hellos: &[Hello], said: &mut Said) {
     let dc = peer.dc();
-    if let Ok(hello) = hello {
-        let apart = Duration::from_millis(hello.wall_ms.abs_diff(wall_ms()));
+    let now = wall_ms();
+    let apart = hellos.iter().map(|hello| Duration::from_millis(hello.wall_ms.abs_diff(now))).max();
+    if let Some(apart) = apart {
         let are_apart = CLOCKS_APART_MAX < apart;
         if are_apart && !said.clocks_apart {
             tracing::warn!("The clocks of {dc} and of this node are about {} ms apart", apart.as_millis());
@@ -275,6 +279,8 @@ mod tests {
             dcs,
             log: log.to_owned(),
             stores: rules,
+            declared: BTreeMap::new(),
+            declared_by: BTreeMap::new(),
         }
     }
 

@@ -53,8 +53,8 @@ pub async fn repair(store: &StoreNode, writer_id: WriterId, stop: CancellationTo
     }
 }
 
-/// Says whether others of the partition may be tried next.
-async fn pay(store: &StoreNode, key: KeyId) -> bool {
+/// Appends the winning event of a key again. Says whether others of the partition may be tried next.
+pub(crate) async fn pay(store: &StoreNode, key: KeyId) -> bool {
     let event = match store.reads.serving.view().get(&key) {
         Ok(Some(cell)) => cell.to_event(key),
         // A cell that was dropped is owed to nobody; the follower sees that too, and forgives the debt.

@@ -8,7 +8,10 @@ use std::{sync::Arc, time::Duration};
 use eventlog::{EventLog, LogClock, embedded::EmbeddedLog};
 use materializer::{Serving, sessions::SessionView};
 use prometheus::{IntGaugeVec, Opts, Registry};
-use schemas::{Control, Message, Record, Timestamp, Until, caps::HEARTBEAT_RETENTION};
+use schemas::{
+    Control, Message, Record, Timestamp, Until,
+    caps::{HEARTBEAT_RETENTION, RETENTION_SLACK},
+};
 use tokio::{
     sync::watch,
     task::spawn_blocking,
@@ -63,6 +66,7 @@ pub fn droppable(
             is_superseded || has_passed(event.retain_until, clock.gc_now(), retention)
         }
         Ok(Message::Control(Control::Heartbeat { .. })) => is_old_heartbeat(append_time, &clock),
+        Ok(Message::Control(Control::Declared(_))) => is_old_word(append_time, &clock, retention),
         // Another release may know what it is.
         Ok(Message::Control(Control::Other)) | Err(_) => false,
     }
@@ -78,12 +82,23 @@ pub fn droppable_beside_others(
             has_passed(event.retain_until, clock.gc_now(), retention)
         }
         Ok(Message::Control(Control::Heartbeat { .. })) => is_old_heartbeat(append_time, &clock),
+        Ok(Message::Control(Control::Declared(_))) => is_old_word(append_time, &clock, retention),
         Ok(Message::Control(Control::Other)) | Err(_) => false,
     }
 }
 
 fn is_old_heartbeat(append_time: Timestamp, clock: &LogClock) -> bool {
     append_time.saturating_add(HEARTBEAT_RETENTION) < clock.gc_now()
+}
+
+/// A declaration goes when Kafka would drop it; one that is in force is appended again long before.
+fn is_old_word(append_time: Timestamp, clock: &LogClock, retention: Retention) -> bool {
+    match retention {
+        Retention::Expiring { ttl_max } => {
+            append_time.saturating_add(ttl_max).saturating_add(RETENTION_SLACK) < clock.gc_now()
+        }
+        Retention::Unlimited => false,
+    }
 }
 
 fn has_passed(retain_until: Until, gc_now: Timestamp, retention: Retention) -> bool {

@@ -1,14 +1,14 @@
 //! One store: its log, view, writer and readers, and who is connected to whom.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use eventlog::{EventLog, LogClock};
 use futures::future::BoxFuture;
 use materializer::{
-    Barrier, CellCache, Debts, Fence, FenceError, Follower, Freshness, Outage, Reads, Serving, Successor,
-    View, ViewError,
+    Barrier, CellCache, Debts, Declared, Fence, FenceError, Follower, Freshness, Outage, Reads, Serving,
+    Successor, View, ViewError,
 };
-use schemas::{KeyId, MacKey, Position, Version, WriterId};
+use schemas::{Dc, KeyId, MacKey, Partition, Position, Version, WriterId};
 use tokio::sync::{mpsc, watch};
 use writer::{FenceFailed, LocalView, LookFailed, Retention, Versions, WriteError, Writer, peer::Peer};
 
@@ -57,6 +57,8 @@ pub struct StoreNode {
     pub reads: Arc<Reads>,
     /// What the own log owes.
     pub debts: Arc<Debts>,
+    /// What the logs say of data centres.
+    pub declared: Arc<Declared>,
     /// Takes a view that is to be served in place of the one that is.
     pub successor: mpsc::Sender<Successor>,
     /// Holds why, while the view cannot go on.
@@ -125,6 +127,7 @@ impl StoreNode {
             log.frontier.iter().for_each(|(partition, up_to)| fence.publish(topic, partition, up_to));
         }
         let debts = Arc::new(Debts::new(saved.debts));
+        let declared = Arc::new(Declared::new(saved.declared));
         let served_without = counted.reads_without_log_of(own.topic().store.as_str());
         let freshness = match read_consistency {
             ReadConsistency::Dc => Freshness::Dc {
@@ -145,7 +148,10 @@ impl StoreNode {
 
         let versions = Versions::of(writer_id);
         saved.marks.newest_version.into_iter().for_each(|newest| versions.observe(newest));
-        let local_view = seen_by_writer(Arc::new(SeenByWriter(Arc::clone(&reads))));
+        let local_view = seen_by_writer(Arc::new(SeenByWriter {
+            reads: Arc::clone(&reads),
+            declared: Arc::clone(&declared),
+        }));
         let writer = Writer::new(
             Arc::clone(&own),
             local_view,
@@ -170,11 +176,13 @@ impl StoreNode {
             clock,
             fence,
             debts: Arc::clone(&debts),
+            declared: Arc::clone(&declared),
             lost: lost.clone(),
             observe,
             metrics: counted,
         };
-        Ok((Self { writer, reads, debts, successor, lost, own: Arc::clone(&follower.own), logs }, follower))
+        let own = Arc::clone(&follower.own);
+        Ok((Self { writer, reads, debts, declared, successor, lost, own, logs }, follower))
     }
 
     /// Waits until the view has applied what the logs held when this was called, then says "alive" to the own log.
@@ -210,25 +218,36 @@ impl StoreNode {
 
 /// The view, as the writer sees it.
 #[derive(Debug)]
-struct SeenByWriter(Arc<Reads>);
+struct SeenByWriter {
+    reads: Arc<Reads>,
+    declared: Arc<Declared>,
+}
 
 impl LocalView for SeenByWriter {
     fn look(&self, key: KeyId, patience: Duration) -> BoxFuture<'_, Result<Option<Version>, LookFailed>> {
         Box::pin(async move {
-            let newest = self.0.newest(key, patience).await;
+            let newest = self.reads.newest(key, patience).await;
             newest.map_err(|error| LookFailed(error.to_string().into()))
         })
     }
 
     fn applied(&self, position: Position, patience: Duration) -> BoxFuture<'_, Result<(), FenceFailed>> {
         Box::pin(async move {
-            let applied = self.0.applied(position, patience).await;
+            let applied = self.reads.applied(position, patience).await;
             applied.map_err(|error| FenceFailed(error.to_string().into()))
         })
     }
 
+    fn down_in(&self, partition: Partition) -> BTreeSet<Dc> {
+        self.declared.down_in(&self.reads.own, partition)
+    }
+
+    fn newest_declaration(&self, dc: &Dc) -> Option<Version> {
+        self.declared.newest(dc)
+    }
+
     fn stands_still(&self) -> Option<Arc<str>> {
-        self.0.fence.stands_still_because()
+        self.reads.fence.stands_still_because()
     }
 }
 

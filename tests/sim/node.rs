@@ -1,6 +1,7 @@
 //! A node that can crash: the real store, on the simulation's log, disk, clock and chance.
 
 use std::{
+    collections::BTreeSet,
     rc::Rc,
     sync::{Arc, Mutex, atomic::AtomicI64},
     time::Duration,
@@ -13,7 +14,7 @@ use materializer::{
     memory::{Contents, MemoryView},
 };
 use rand::Rng;
-use schemas::{KeyId, MacKey, Position, Version, WriterId};
+use schemas::{Dc, KeyId, MacKey, Partition, Position, Version, WriterId};
 use server::{
     config::ReadConsistency,
     store::{Parts, StoreNode},
@@ -305,5 +306,13 @@ impl LocalView for Blind {
 
     fn applied(&self, position: Position, patience: Duration) -> BoxFuture<'_, Result<(), FenceFailed>> {
         self.0.applied(position, patience)
+    }
+
+    fn down_in(&self, partition: Partition) -> BTreeSet<Dc> {
+        self.0.down_in(partition)
+    }
+
+    fn newest_declaration(&self, dc: &Dc) -> Option<Version> {
+        self.0.newest_declaration(dc)
     }
 }

@@ -6,15 +6,19 @@
 //!   all Done                -> DeletedEverywhere
 //!   some Newer(w)           -> round 2: v2 above every w; every dc appends tombstone(v2), fence -> Done
 //!   there is never a third: what beats v2 was appended after the delete began
+//!   a dc whose first answer is missing looks in the second round, and one that has something newer then fails the delete
+//!
+//!   a dc that is declared down here is not asked; v lies a margin ahead of all clocks then
+//!   every dc says whether it is down at the tombstone's place in its own log, too; if not, it is asked after all
 //! ```
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures::future::{join, join_all};
 use schemas::{Dc, Headers, KeyId, Version};
 
 use crate::{
-    Deadline, Stored, WriteError, Writer,
+    Deadline, WriteError, Writer,
     peer::{Round, Tombstone},
 };
 
@@ -33,8 +37,12 @@ pub enum Answer {
 }
 
 /// A data centre's word that a tombstone is durable in its own log, and that no read there misses it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Acknowledged(Version);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledged {
+    version: Version,
+    /// Of the data centres that the tombstone goes on without, those that are not down at its place in that log.
+    not_down: BTreeSet<Dc>,
+}
 
 /// Why a data centre did not confirm, and what is known of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,35 +117,60 @@ impl Writer {
         headers: Headers,
         deadline: Deadline,
     ) -> Result<DeletedEverywhere, DeleteError> {
-        let first = self.tombstone(key, None, headers.clone());
+        let skipped = self.down_peers(key);
+        let first = self.tombstone(key, None, headers.clone(), skipped);
         // A peer that is silent must not use up what a second round needs.
         let first_ends = if self.peers().is_empty() { deadline } else { deadline.sooner(FIRST_ROUND) };
-        let first = self.ask_every(first, Round::First, first_ends).await;
-        let above = match conclude(Round::First, first.clone()) {
+        let answers = self.ask_every(first.clone(), &[], first_ends).await;
+        // The look of the first round has brought what was declared meanwhile by way of another node.
+        let down = self.down_peers(key);
+        let above = match conclude(answers.clone()) {
             Conclusion::Everywhere(proof) => return Ok(proof),
+            Conclusion::Failed(_) if only_down_are_silent(&answers, &down) => first.version,
             Conclusion::Failed(error) => return Err(error),
-            Conclusion::AskAgain { above } => above,
+            Conclusion::AskAgain { above } => above.max(first.version),
         };
-        let second = self.tombstone(key, Some(above), headers);
+        let second = self.tombstone(key, Some(above), headers, down);
         if second.version <= above {
             return Err(DeleteError::Unknown("the versions of this session have come to their end".into()));
         }
-        let second = self.ask_every(second, Round::Second, deadline).await;
-        match conclude(Round::Second, remembering(&first, second)) {
+        let again = self.ask_every(second, &answers, deadline).await;
+        match conclude(remembering(&answers, again)) {
             Conclusion::Everywhere(proof) => Ok(proof),
             Conclusion::Failed(error) => Err(error),
             Conclusion::AskAgain { .. } => unreachable!("the second round reports nothing newer"),
         }
     }
 
-    /// Asks every data centre of the store at once, this one among them.
-    async fn ask_every(&self, tombstone: Tombstone, round: Round, deadline: Deadline) -> Vec<(Dc, Answer)> {
-        let here = async { (self.origin().clone(), self.accept(tombstone.clone(), round, deadline).await) };
-        let there = join_all(self.peers().iter().map(async |peer| {
-            (peer.dc().clone(), peer.delete(self.store(), &tombstone, round, deadline).await)
-        }));
-        let (here, mut answers) = join(here, there).await;
+    /// The peers that are declared down where the tombstones of `key` stand in the own log.
+    fn down_peers(&self, key: KeyId) -> BTreeSet<Dc> {
+        let down = self.down_for(key);
+        self.peers().iter().map(|peer| peer.dc()).filter(|dc| down.contains(dc)).cloned().collect()
+    }
+
+    /// Asks every data centre of the store at once, this one among them, but for those that the tombstone goes on without: of
+    /// these, whoever is not down at the tombstone's place in some log is asked after all.
+    async fn ask_every(
+        &self,
+        tombstone: Tombstone,
+        before: &[(Dc, Answer)],
+        deadline: Deadline,
+    ) -> Vec<(Dc, Answer)> {
+        let here = self.origin();
+        let ask_here =
+            async { (here.clone(), self.accept(tombstone.clone(), round_of(here, before), deadline).await) };
+        let ask_there = |is_asked: &dyn Fn(&Dc) -> bool| {
+            let asked = self.peers().iter().filter(|peer| is_asked(peer.dc()));
+            join_all(asked.map(async |peer| {
+                let round = round_of(peer.dc(), before);
+                (peer.dc().clone(), peer.delete(self.store(), &tombstone, round, deadline).await)
+            }))
+        };
+        let (here, mut answers) = join(ask_here, ask_there(&|dc| !tombstone.skipped.contains(dc))).await;
         answers.insert(0, here);
+        let not_down: BTreeSet<Dc> =
+            answers.iter().flat_map(|(_, answer)| not_down(answer)).cloned().collect();
+        answers.extend(ask_there(&|dc| tombstone.skipped.contains(dc) && not_down.contains(dc)).await);
         answers
     }
 
@@ -154,45 +187,70 @@ impl Writer {
         if let Some(why) = self.is_kept_too_briefly(&tombstone) {
             return Answer::None(NoAnswer::Refused(why));
         }
+        let (key, skipped) = (tombstone.key, tombstone.skipped.clone());
         match self.append_tombstone(tombstone, deadline).await {
-            Ok(stored) => Answer::Done(stored.into()),
+            // IMPORTANT: after the fence. What was down before the tombstone may be up at its place in the log, and has perhaps
+            // applied all that came before. What is down now was down at that place or is so since, and applies the
+            // tombstone before it serves again.
+            Ok(stored) => Answer::Done(Acknowledged::by(stored.version(), &skipped - &self.down_for(key))),
             Err(error) => Answer::None(error.into()),
         }
     }
 }
 
-impl Acknowledged {
-    /// What a peer said of a tombstone of this version.
-    pub const fn by_peer(version: Version) -> Self {
-        Self(version)
-    }
+/// Who has looked in this delete need not look again: what it holds above that was appended after the delete began.
+fn round_of(dc: &Dc, before: &[(Dc, Answer)]) -> Round {
+    let has_looked = |(of, answer): &(Dc, Answer)| of == dc && !matches!(answer, Answer::None(_));
+    if before.iter().any(has_looked) { Round::Second } else { Round::First }
+}
 
-    /// Of the tombstone.
-    pub const fn version(self) -> Version {
-        self.0
+/// Whether all that is missing are answers of data centres which are now known to be declared down.
+fn only_down_are_silent(answers: &[(Dc, Answer)], down: &BTreeSet<Dc>) -> bool {
+    answers.iter().all(|(dc, answer)| !matches!(answer, Answer::None(_)) || down.contains(dc))
+}
+
+fn not_down(answer: &Answer) -> &BTreeSet<Dc> {
+    static NONE: BTreeSet<Dc> = BTreeSet::new();
+    match answer {
+        Answer::Done(acknowledged) => &acknowledged.not_down,
+        Answer::Newer(_) | Answer::None(_) => &NONE,
     }
 }
 
-impl From<Stored> for Acknowledged {
-    fn from(stored: Stored) -> Self {
-        Self(stored.version())
+impl Acknowledged {
+    /// Of a tombstone of this version, and of those that it goes on without and that are not down there.
+    pub const fn by(version: Version, not_down: BTreeSet<Dc>) -> Self {
+        Self { version, not_down }
+    }
+
+    /// Of the tombstone.
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Of the data centres that the tombstone goes on without, those that must be asked after all.
+    pub const fn not_down(&self) -> &BTreeSet<Dc> {
+        &self.not_down
     }
 }
 
 /// Weighs the answers of a round. Pure, so that every combination of them is a test.
 ///
 /// # Panics
-/// When there is no answer at all, or the second round reports something newer: only a bug asks nobody, or looks again.
-pub(crate) fn conclude(round: Round, answers: Vec<(Dc, Answer)>) -> Conclusion {
+/// When there is no answer at all: only a bug asks nobody.
+pub(crate) fn conclude(answers: Vec<(Dc, Answer)>) -> Conclusion {
     assert!(!answers.is_empty(), "a delete asks at least its own data centre");
     let newest = answers.iter().filter_map(|(_, answer)| match answer {
         Answer::Newer(version) => Some(*version),
         Answer::Done(_) | Answer::None(_) => None,
     });
     if let Some(above) = newest.max() {
-        assert_eq!(round, Round::First, "the second round appends without a look");
         return Conclusion::AskAgain { above };
     }
+    let must_answer: BTreeSet<&Dc> = answers.iter().flat_map(|(_, answer)| not_down(answer)).collect();
+    let not_asked = must_answer.into_iter().filter(|dc| answers.iter().all(|(of, _)| of != *dc));
+    let not_asked = not_asked.map(|dc| (dc.clone(), NoAnswer::Refused("it was not asked".into()).into()));
+    let answers: Vec<_> = not_asked.collect::<Vec<_>>().into_iter().chain(answers).collect();
     if answers.iter().all(|(_, answer)| matches!(answer, Answer::Done(_))) {
         return Conclusion::Everywhere(DeletedEverywhere(()));
     }
@@ -200,10 +258,18 @@ pub(crate) fn conclude(round: Round, answers: Vec<(Dc, Answer)>) -> Conclusion {
 }
 
 /// The second round's answers, with what is known from the first: where something was or may have been stored then,
-/// "nothing is stored" is not true any more.
+/// "nothing is stored" is not true any more. What looked only now, and found something newer, has nothing to be asked again
+/// with.
 fn remembering(first: &[(Dc, Answer)], second: Vec<(Dc, Answer)>) -> Vec<(Dc, Answer)> {
     let before = |dc: &Dc| first.iter().find(|(of, _)| of == dc).map(|(_, answer)| answer);
     let remember = |(dc, answer): (Dc, Answer)| {
+        let answer = match answer {
+            Answer::Newer(_) => {
+                NoAnswer::Refused("it holds something newer, and did not say so in the first round".into())
+                    .into()
+            }
+            answer => answer,
+        };
         let answer = match (answer, before(&dc)) {
             (
                 Answer::None(NoAnswer::Refused(why) | NoAnswer::Overloaded(why)),
@@ -246,7 +312,8 @@ fn weigh(answers: Vec<(Dc, Answer)>) -> DeleteError {
 }
 
 impl NoAnswer {
-    fn reason(&self) -> Arc<str> {
+    /// In words.
+    pub(crate) fn reason(&self) -> Arc<str> {
         match self {
             Self::Refused(reason)
             | Self::Overloaded(reason)
@@ -275,122 +342,4 @@ impl From<WriteError> for NoAnswer {
 }
 
 #[cfg(test)]
-mod tests {
-    use schemas::{Hlc, WriterId};
-
-    use super::*;
-
-    fn version(n: u64) -> Version {
-        Version { hlc: Hlc::from_bits(n), writer: WriterId(1) }
-    }
-
-    fn all_answers() -> Vec<Answer> {
-        let why: Arc<str> = "why".into();
-        vec![
-            Answer::Done(Acknowledged(version(1))),
-            Answer::Newer(version(5)),
-            Answer::Newer(version(9)),
-            Answer::None(NoAnswer::Refused(Arc::clone(&why))),
-            Answer::None(NoAnswer::Overloaded(Arc::clone(&why))),
-            Answer::None(NoAnswer::Stored(Arc::clone(&why))),
-            Answer::None(NoAnswer::Unknown(why)),
-        ]
-    }
-
-    /// Every combination of answers of up to three data centres.
-    fn combinations() -> Vec<Vec<(Dc, Answer)>> {
-        let mut all: Vec<Vec<(Dc, Answer)>> = vec![Vec::new()];
-        let mut found = Vec::new();
-        for dc in ["eqiad", "codfw", "esams"] {
-            let dc: Dc = dc.parse().unwrap();
-            let extend = |so_far: &Vec<(Dc, Answer)>, answer| [&so_far[..], &[(dc.clone(), answer)]].concat();
-            all = all
-                .iter()
-                .flat_map(|so_far| all_answers().into_iter().map(move |a| extend(so_far, a)))
-                .collect();
-            found.extend(all.clone());
-        }
-        found
-    }
-
-    #[test]
-    fn only_a_complete_set_of_acknowledgements_is_a_proof() {
-        for answers in combinations() {
-            let complete = answers.iter().all(|(_, answer)| matches!(answer, Answer::Done(_)));
-            let conclusion = conclude(Round::First, answers.clone());
-            assert_eq!(matches!(conclusion, Conclusion::Everywhere(_)), complete, "{answers:?}");
-        }
-    }
-
-    /// Every pair of rounds over two data centres.
-    #[test]
-    fn what_the_first_round_stored_is_not_forgotten_by_the_second() {
-        let two = || combinations().into_iter().filter(|answers| answers.len() == 2);
-        let asks_again =
-            |first: &Vec<_>| matches!(conclude(Round::First, first.clone()), Conclusion::AskAgain { .. });
-        let has_newer =
-            |answers: &Vec<(Dc, Answer)>| answers.iter().any(|(_, a)| matches!(a, Answer::Newer(_)));
-        for first in two().filter(asks_again) {
-            for second in two().filter(|second| !has_newer(second)) {
-                let complete = second.iter().all(|(_, answer)| matches!(answer, Answer::Done(_)));
-                let nothing_stored = |answers: &[(Dc, Answer)]| {
-                    answers.iter().all(|(_, answer)| {
-                        matches!(
-                            answer,
-                            Answer::Newer(_) | Answer::None(NoAnswer::Refused(_) | NoAnswer::Overloaded(_))
-                        )
-                    })
-                };
-                match conclude(Round::Second, remembering(&first, second.clone())) {
-                    Conclusion::Everywhere(_) => assert!(complete, "{first:?} {second:?}"),
-                    Conclusion::Failed(DeleteError::Refused(_) | DeleteError::Overloaded(_)) => {
-                        assert!(nothing_stored(&first) && nothing_stored(&second), "{first:?} {second:?}");
-                    }
-                    Conclusion::Failed(_) => assert!(!complete, "{first:?} {second:?}"),
-                    Conclusion::AskAgain { .. } => panic!("there is no third round"),
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn something_newer_anywhere_asks_again_above_the_newest() {
-        for answers in combinations() {
-            let newer =
-                |(_, answer): &(Dc, Answer)| if let Answer::Newer(v) = answer { Some(*v) } else { None };
-            let newest = answers.iter().filter_map(newer).max();
-            let asked = match conclude(Round::First, answers.clone()) {
-                Conclusion::AskAgain { above } => Some(above),
-                Conclusion::Everywhere(_) | Conclusion::Failed(_) => None,
-            };
-            assert_eq!(asked, newest, "{answers:?}");
-        }
-    }
-
-    #[test]
-    fn refused_means_that_nobody_stored_anything_and_partial_names_everybody() {
-        for answers in combinations() {
-            let Conclusion::Failed(error) = conclude(Round::First, answers.clone()) else { continue };
-            let done = answers.iter().filter(|(_, answer)| matches!(answer, Answer::Done(_))).count();
-            let overloaded = |(_, a): &(Dc, Answer)| matches!(a, Answer::None(NoAnswer::Overloaded(_)));
-            let refused =
-                |a: &(Dc, Answer)| overloaded(a) || matches!(a.1, Answer::None(NoAnswer::Refused(_)));
-            match error {
-                DeleteError::Overloaded(_) => assert!(answers.iter().all(overloaded), "{answers:?}"),
-                DeleteError::Refused(_) => {
-                    assert!(answers.iter().all(refused) && !answers.iter().all(overloaded), "{answers:?}");
-                }
-                DeleteError::Unconfirmed(Unconfirmed { acknowledged, unconfirmed }) => {
-                    assert!(0 < done, "{answers:?}");
-                    assert_eq!(
-                        (acknowledged.len(), unconfirmed.len()),
-                        (done, answers.len() - done),
-                        "{answers:?}"
-                    );
-                }
-                DeleteError::NotVisible(_) => assert_eq!((answers.len(), done), (1, 0), "{answers:?}"),
-                DeleteError::Unknown(_) => assert!(done == 0 && !answers.iter().all(refused), "{answers:?}"),
-            }
-        }
-    }
-}
+mod tests;

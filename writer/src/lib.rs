@@ -9,6 +9,7 @@
 //!   fence    this node has applied what was appended
 //! ```
 
+mod declare;
 mod delete;
 mod local_view;
 mod metrics;
@@ -18,6 +19,7 @@ mod retention;
 mod versions;
 mod write;
 
+pub use declare::{DeclareError, Everybody, declare_here};
 pub use delete::{Acknowledged, Answer, DeleteError, DeletedEverywhere, NoAnswer, Unconfirmed};
 pub use local_view::{FenceFailed, LocalView, LookFailed};
 pub use metrics::Metrics;

@@ -1,10 +1,10 @@
 //! What a writer has to know of the view. Implemented where both are known, so that writer and materializer meet only
 //! in the log.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use schemas::{KeyId, Position, Version};
+use schemas::{Dc, KeyId, Partition, Position, Version};
 
 /// The view of this node, as its writer sees it.
 pub trait LocalView: fmt::Debug + Send + Sync + 'static {
@@ -14,6 +14,12 @@ pub trait LocalView: fmt::Debug + Send + Sync + 'static {
 
     /// Resolves once this node has applied the record at `position` of its own data centre's log.
     fn applied(&self, position: Position, patience: Duration) -> BoxFuture<'_, Result<(), FenceFailed>>;
+
+    /// The data centres that this data centre's own log has declared down in `partition`, as far as this node has applied it.
+    fn down_in(&self, partition: Partition) -> BTreeSet<Dc>;
+
+    /// The newest id of a declaration about `dc` that this node has applied, whoever's log it stands in.
+    fn newest_declaration(&self, dc: &Dc) -> Option<Version>;
 
     /// Why this node applies nothing at the moment, if it does not: what is appended now could not be read here soon.
     fn stands_still(&self) -> Option<Arc<str>> {

@@ -14,17 +14,21 @@ pub mod messages;
 mod metrics;
 mod pace;
 
-use std::fmt;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    sync::Arc,
+};
 
 use futures::future::BoxFuture;
-use schemas::{Dc, Headers, KeyId, StoreName, Until, Version};
+use schemas::{Dc, DcState, Declaration, Headers, KeyId, StoreName, Until, Version};
 
 pub use self::{
     address::{ParsePeerUrlError, PeerTls, PeerUrl, TlsName},
     http::{HttpPeer, LogPiece, Silence, Us},
     metrics::PeerMetrics,
 };
-use crate::{Answer, Deadline};
+use crate::{Answer, Deadline, NoAnswer};
 
 /// A delete whose version is settled: the same in every data centre that takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,8 @@ pub struct Tombstone {
     pub retain_until: Until,
     /// Headers to carry: the request id.
     pub headers: Headers,
+    /// The data centres that it goes on without, since they are declared down.
+    pub skipped: BTreeSet<Dc>,
 }
 
 /// Which round of a delete a data centre is asked in.
@@ -47,6 +53,30 @@ pub enum Round {
     /// The tombstone is above everything that was reported: it is appended without a look.
     Second,
 }
+
+/// What came of telling a data centre a declaration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It is durable in every partition of that data centre's own logs, and applied there.
+    Done,
+    /// A later one about the same data centre is there already.
+    Newer(Version),
+    /// Not confirmed.
+    None(NoAnswer),
+}
+
+/// What a node says of its own data centre.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether it answers requests.
+    pub ready: bool,
+    /// What each other data centre's logs say of it, as far as the node has applied them in every partition: whether it is
+    /// down in any, and the oldest id among them, if all have one.
+    pub declared_by: BTreeMap<Dc, (DcState, Option<Version>)>,
+}
+
+/// The address of a node, and what it says of its own data centre, or why it says nothing.
+pub type NodeStanding = (String, Result<Standing, Arc<str>>);
 
 /// Another data centre.
 pub trait Peer: fmt::Debug + Send + Sync + 'static {
@@ -63,4 +93,15 @@ pub trait Peer: fmt::Debug + Send + Sync + 'static {
         round: Round,
         deadline: Deadline,
     ) -> BoxFuture<'a, Answer>;
+
+    /// Has it hold `declaration` in every partition of its own logs. Resolves soon after `deadline` at the latest.
+    fn declare<'a>(
+        &'a self,
+        declaration: &'a Declaration,
+        request_id: Option<&'a str>,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Told>;
+
+    /// Asks every node of it how it sees its own data centre: the node's address, and what it says or why it says nothing.
+    fn standing(&self) -> BoxFuture<'_, Vec<NodeStanding>>;
 }

@@ -1,20 +1,37 @@
 //! Chooses versions: a hybrid logical clock that never goes back within a process.
+//!
+//! A delete that goes on without some data centre is stamped [`SKIP_MARGIN`] ahead, and later writes of its key go above
+//! that. Such versions come from a clock of their own, and nobody's clock learns them (`materializer::fold`): otherwise one
+//! delete would drag every clock along, the next would be stamped ahead of those, and so on.
 
 use std::sync::{Mutex, MutexGuard};
 
-use schemas::{Hlc, Timestamp, Version, WriterId};
+use schemas::{
+    Hlc, Timestamp, Version, WriterId,
+    caps::{SKIP_MARGIN, VERSION_AHEAD_MAX},
+};
 
 /// The versions of one writer.
 #[derive(Debug)]
 pub struct Versions {
     writer: WriterId,
-    last: Mutex<Hlc>,
+    last: Mutex<Last>,
+}
+
+/// What was chosen last.
+#[derive(Debug, Default)]
+struct Last {
+    /// Near the clock.
+    near: Hlc,
+    /// Far ahead of it: never twice the same, either.
+    ahead: Hlc,
 }
 
 impl Versions {
     /// A writer that has not written yet. Versions begin above everything that was [observed](Self::observe).
     pub const fn of(writer: WriterId) -> Self {
-        Self { writer, last: Mutex::new(Hlc::from_bits(0)) }
+        let zero = Hlc::from_bits(0);
+        Self { writer, last: Mutex::new(Last { near: zero, ahead: zero }) }
     }
 
     /// Whose versions these are.
@@ -22,21 +39,39 @@ impl Versions {
         self.writer
     }
 
-    /// A version above every earlier one, above every observed one, above `seen`, and not before `now`.
+    /// A version above every earlier one, above every observed one, above `seen`, and not before `now`. Where `seen` lies more
+    /// than [`VERSION_AHEAD_MAX`] ahead of all that, the new version does too, and is none of the earlier ones for the next.
     pub fn next(&self, now: Timestamp, seen: Option<Version>) -> Version {
-        let mut last = self.lock();
         let above_seen = seen.map_or(Hlc::from_bits(0), |seen| seen.hlc.tick());
-        *last = Hlc::at(now).max(last.tick()).max(above_seen);
-        Version { hlc: *last, writer: self.writer }
+        let mut last = self.lock();
+        let near = Hlc::at(now).max(last.near.tick());
+        let hlc = if near.time().saturating_add(VERSION_AHEAD_MAX) < above_seen.time() {
+            last.ahead = last.ahead.tick().max(above_seen);
+            last.ahead
+        } else {
+            last.near = near.max(above_seen);
+            last.near
+        };
+        Version { hlc, writer: self.writer }
+    }
+
+    /// A version above `seen`, and [`SKIP_MARGIN`] or more ahead of all that [`next`](Self::next) goes above.
+    pub fn next_ahead(&self, now: Timestamp, seen: Option<Version>) -> Version {
+        let above_seen = seen.map_or(Hlc::from_bits(0), |seen| seen.hlc.tick());
+        let mut last = self.lock();
+        let near = Hlc::at(now).max(last.near.tick());
+        let ahead = Hlc::at(near.time().saturating_add(SKIP_MARGIN));
+        last.ahead = ahead.max(last.ahead.tick()).max(above_seen);
+        Version { hlc: last.ahead, writer: self.writer }
     }
 
     /// Makes every later version newer than `seen`, whatever the clock says.
     pub fn observe(&self, seen: Version) {
         let mut last = self.lock();
-        *last = (*last).max(seen.hlc);
+        last.near = last.near.max(seen.hlc);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Hlc> {
+    fn lock(&self) -> MutexGuard<'_, Last> {
         self.last.lock().expect("no holder panics")
     }
 }
@@ -55,6 +90,20 @@ mod tests {
     fn time_comes_from_the_clock_when_nothing_is_ahead_of_it() {
         let versions = Versions::of(WriterId(9));
         assert_eq!(versions.next(at(5), None), Version { hlc: Hlc::at(at(5)), writer: WriterId(9) });
+    }
+
+    #[test]
+    fn what_lies_far_ahead_concerns_its_own_key_alone() {
+        let versions = Versions::of(WriterId(9));
+        let deleted = versions.next_ahead(at(1_000), None);
+        assert_eq!(deleted.hlc, Hlc::at(at(61_000)));
+        let written_again = versions.next(at(1_001), Some(deleted));
+        assert!(deleted < written_again);
+        assert_eq!(versions.next(at(1_002), None).hlc, Hlc::at(at(1_002)));
+        let at_once = versions.next(at(1_002), Some(deleted));
+        assert!(written_again < at_once, "no version is chosen twice");
+        let skips_again = versions.next_ahead(at(1_003), Some(at_once));
+        assert_eq!(skips_again.hlc, Hlc::at(at(61_003)), "a margin is not put on top of a margin");
     }
 
     proptest! {

@@ -1,6 +1,7 @@
 //! Look, append, fence.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -8,8 +9,8 @@ use std::{
 use eventlog::{AppendError, Appended, Commit, EnqueueError, EventLog, LogClock};
 use futures::future::{join_all, try_join_all};
 use schemas::{
-    Change, Dc, Event, Headers, Heartbeat, KeyId, MacKey, Partition, Record, Sealed, Sequence, StoreName,
-    Until, Version, WriterId, caps::RETENTION_SLACK,
+    Change, Dc, Declaration, Event, Headers, Heartbeat, KeyId, MacKey, Partition, Record, Sealed, Sequence,
+    StoreName, Until, Version, WriterId, caps::RETENTION_SLACK,
 };
 use tokio::time::Instant;
 
@@ -221,7 +222,9 @@ impl Writer {
         tombstone: Tombstone,
         deadline: Deadline,
     ) -> Result<Stored, WriteError> {
-        let Tombstone { key, version, retain_until, headers } = tombstone;
+        let Tombstone { key, version, retain_until, headers, skipped } = tombstone;
+        let headers = headers.and_skipped(&skipped);
+        let headers = headers.map_err(|error| WriteError::Refused(error.to_string().into()))?;
         let event = |version| Event { key, version, retain_until, headers, change: Change::Delete };
         self.append_and_wait(key, Choice::Settled(version), event, deadline).await
     }
@@ -241,11 +244,78 @@ impl Writer {
         (!enough).then(|| why().into())
     }
 
-    /// A new tombstone, above `seen`.
-    pub(crate) fn tombstone(&self, key: KeyId, seen: Option<Version>, headers: Headers) -> Tombstone {
-        let version = self.next_version(seen);
+    /// A new tombstone, above `seen`, which goes on without `skipped`.
+    pub(crate) fn tombstone(
+        &self,
+        key: KeyId,
+        seen: Option<Version>,
+        headers: Headers,
+        skipped: BTreeSet<Dc>,
+    ) -> Tombstone {
+        let version = if skipped.is_empty() {
+            self.next_version(seen)
+        } else {
+            self.versions.next_ahead(self.clock.now(), seen)
+        };
         let retain_until = self.retention.of_delete(version, self.clock.last_read_now());
-        Tombstone { key, version, retain_until, headers }
+        Tombstone { key, version, retain_until, headers, skipped }
+    }
+
+    /// Appends a declaration to one partition of the own log, and waits until it is applied here.
+    ///
+    /// # Errors
+    /// Each kind says whether it is stored.
+    pub async fn declare_in(
+        &self,
+        partition: Partition,
+        declaration: &Declaration,
+        request_id: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<(), WriteError> {
+        let record = Record::of_declaration(declaration, request_id.map(str::as_bytes));
+        let record = record.map_err(|error| WriteError::Refused(error.to_string().into()))?;
+        let commit = self.log.enqueue(partition, self.mac.sign(self.log.topic(), partition, record))?;
+        let appended = tokio::time::timeout(deadline.left(), commit).await;
+        let appended = appended.map_err(|_| WriteError::Unknown("the log did not answer in time".into()))?;
+        let applied = self.view.applied(appended?.position, deadline.left()).await;
+        applied.map_err(|failed| WriteError::NotVisible(failed.to_string().into()))
+    }
+
+    /// Appends a declaration to every partition of the own log, and waits until it is applied here.
+    ///
+    /// # Errors
+    /// That of a partition; others may have it.
+    pub async fn declare(
+        &self,
+        declaration: &Declaration,
+        request_id: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<(), WriteError> {
+        let partitions = self.log.partitions().all();
+        let appends =
+            partitions.map(|partition| self.declare_in(partition, declaration, request_id, deadline));
+        try_join_all(appends).await.map(drop)
+    }
+
+    /// The data centres that the own log holds for down where the events of `key` stand, as far as this node has applied it.
+    pub(crate) fn down_for(&self, key: KeyId) -> BTreeSet<Dc> {
+        self.view.down_in(key.partition(self.log.partitions()))
+    }
+
+    /// The data centres that the own log holds for down in all partitions.
+    pub(crate) fn down_everywhere(&self) -> BTreeSet<Dc> {
+        let partitions = self.log.partitions().all().map(|partition| self.view.down_in(partition));
+        partitions.reduce(|all, also| &all & &also).unwrap_or_default()
+    }
+
+    /// The newest id of a declaration about `dc` that this node has applied.
+    pub fn newest_declaration(&self, dc: &Dc) -> Option<Version> {
+        self.view.newest_declaration(dc)
+    }
+
+    /// The id of a new declaration, above `seen`.
+    pub(crate) fn declaration_id(&self, seen: Option<Version>) -> Version {
+        self.next_version(seen)
     }
 
     /// The version of the newest event of `key` in this data centre.

@@ -1,5 +1,6 @@
 //! The table of contents of the data listener.
 
+mod declarations;
 mod metrics;
 mod openapi;
 pub(crate) mod peer;

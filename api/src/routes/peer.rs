@@ -1,6 +1,10 @@
 //! The peer listener: what other data centres ask of this one.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     Json, Router,
@@ -14,18 +18,20 @@ use eventlog::{EventLog, Frontier, frames};
 use futures::StreamExt;
 use http::{HeaderValue, StatusCode, Uri, header};
 use schemas::{Dc, Offset, Partition};
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use writer::{
     Answer, Deadline, NoAnswer,
     peer::TlsName,
     peer::messages::{
-        BODY_BYTES_MAX, DC_HEADER, HELLO, Hello, INDEX_SECRET, LOG, LOG_END, LOG_INCARNATION, LOG_NEXT,
-        StoreRules, TOMBSTONES, TombstoneAnswer, TombstoneCall, TombstoneResult,
+        BODY_BYTES_MAX, DC_HEADER, DECLARATIONS, HELLO, Hello, INDEX_SECRET, LOG, LOG_END, LOG_INCARNATION,
+        LOG_NEXT, StoreRules, TOMBSTONES, TombstoneAnswer, TombstoneCall, TombstoneResult,
     },
 };
 
+use super::declarations::declaration;
 use crate::{
-    App, Outcome, Routes, Store, brief_problem::brief_problem as problem, store::Backend,
+    App, Outcome, Routes, Store, brief_problem::brief_problem as problem, dcs::DECLARED_DOWN, store::Backend,
     tls::ClientCertificate,
 };
 
@@ -60,6 +66,7 @@ pub fn peer_routes(app: PeerApp) -> Routes {
     let others = Router::new()
         .route(HELLO, get(hello))
         .route(TOMBSTONES, post(tombstone))
+        .route(DECLARATIONS, post(declaration))
         .route(&format!("{LOG}/{{topic}}/{{partition}}"), get(log))
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(middleware::from_fn_with_state(Arc::clone(&app), only_peers))
@@ -95,18 +102,17 @@ async fn hello(State(app): State<Arc<PeerApp>>) -> Response {
         dcs: peers.keys().chain([dc]).map(Dc::to_string).collect(),
         log: (*log).to_owned(),
         stores: rules.clone(),
+        declared: node.dcs.declared(&node.stores),
+        declared_by: node.dcs.declared_by(&node.stores),
     };
     Json(hello).into_response()
 }
 
 async fn tombstone(State(app): State<Arc<PeerApp>>, body: Body) -> Response {
     let bad = |detail: &str| problem(StatusCode::BAD_REQUEST, "Bad request", detail, None);
-    let Ok(Ok(body)) = timeout(BODY_PATIENCE, to_bytes(body, BODY_BYTES_MAX)).await else {
-        return bad("the body is too long, broke off, or did not come in time");
-    };
-    let call: TombstoneCall = match serde_json::from_slice(&body) {
+    let call: TombstoneCall = match read_call(body).await {
         Ok(call) => call,
-        Err(error) => return bad(&format!("the body is no call for a tombstone: {error}")),
+        Err(why) => return bad(&why),
     };
     let Some(tombstone) = call.tombstone() else { return bad("the request id is too long") };
     if app.fingerprints.get(INDEX_SECRET) != Some(&call.index_fingerprint) {
@@ -117,7 +123,7 @@ async fn tombstone(State(app): State<Arc<PeerApp>>, body: Body) -> Response {
         let detail = format!("{} has no store {}", app.dc, call.store);
         return problem(StatusCode::NOT_FOUND, "No such store", &detail, None);
     };
-    let Some(backend) = store.backend().filter(|_| app.app.readiness.serves()) else {
+    let Some(backend) = store.backend().filter(|_| app.app.readiness.serves_but_for(DECLARED_DOWN)) else {
         let why = app.app.readiness.first_problem().unwrap_or_else(|| "starting".to_owned());
         return refused(&format!("not ready: {why}"));
     };
@@ -129,9 +135,9 @@ async fn tombstone(State(app): State<Arc<PeerApp>>, body: Body) -> Response {
     let (writer, version) = (Arc::clone(&backend.writer), tombstone.version);
     let accepted =
         tokio::spawn(async move { writer.accept(tombstone, call.round, Deadline::within(patience)).await });
-    let (result, version) = match accepted.await {
-        Ok(Answer::Done(_)) => (TombstoneResult::Done, version),
-        Ok(Answer::Newer(newest)) => (TombstoneResult::Newer, newest),
+    let (result, version, not_down) = match accepted.await {
+        Ok(Answer::Done(done)) => (TombstoneResult::Done, version, done.not_down().clone()),
+        Ok(Answer::Newer(newest)) => (TombstoneResult::Newer, newest, BTreeSet::new()),
         Ok(Answer::None(no_answer)) => return failed(&no_answer),
         Err(panic) => {
             tracing::error!("A tombstone of a peer: {panic}");
@@ -139,10 +145,19 @@ async fn tombstone(State(app): State<Arc<PeerApp>>, body: Body) -> Response {
             return problem(StatusCode::GATEWAY_TIMEOUT, "Outcome unknown", "it failed inside", outcome);
         }
     };
-    Json(TombstoneAnswer { dc: app.dc.clone(), result, version, wall_ms: (app.wall_ms)() }).into_response()
+    let (dc, wall_ms) = (app.dc.clone(), (app.wall_ms)());
+    Json(TombstoneAnswer { dc, result, version, not_down, wall_ms }).into_response()
 }
 
-fn failed(no_answer: &NoAnswer) -> Response {
+/// What a peer calls for, or why that cannot be read.
+pub(super) async fn read_call<T: DeserializeOwned>(body: Body) -> Result<T, String> {
+    let Ok(Ok(body)) = timeout(BODY_PATIENCE, to_bytes(body, BODY_BYTES_MAX)).await else {
+        return Err("the body is too long, broke off, or did not come in time".to_owned());
+    };
+    serde_json::from_slice(&body).map_err(|error| format!("the body is not what is taken here: {error}"))
+}
+
+pub(super) fn failed(no_answer: &NoAnswer) -> Response {
     match no_answer {
         NoAnswer::Refused(why) | NoAnswer::Overloaded(why) => refused(why),
         NoAnswer::Stored(why) => {
@@ -154,7 +169,7 @@ fn failed(no_answer: &NoAnswer) -> Response {
     }
 }
 
-fn refused(why: &str) -> Response {
+pub(super) fn refused(why: &str) -> Response {
     problem(StatusCode::SERVICE_UNAVAILABLE, "Refused", why, Some(Outcome::Refused))
 }
 

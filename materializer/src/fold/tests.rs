@@ -1,12 +1,12 @@
 use bytes::Bytes;
 use eventlog::{Batch, Entry};
 use schemas::{
-    Change, DecodeError, Event, Headers, Heartbeat, Hlc, MacError, MacKey, Partition, Record, Sealed,
-    Sequence, Topic, Until, WriterId,
+    Change, DcState, Declaration, DecodeError, Event, Headers, Heartbeat, Hlc, MacError, MacKey, Partition,
+    Record, Sealed, Sequence, Topic, Until, WriterId,
 };
 
 use super::*;
-use crate::CheckedBatch;
+use crate::{CheckedBatch, Noted};
 
 fn topic() -> Topic {
     Topic { origin: "eqiad".parse().unwrap(), store: "sessions".parse().unwrap() }
@@ -47,7 +47,9 @@ fn checked(records: impl IntoIterator<Item = Record>) -> Vec<Checked> {
 }
 
 fn fold_on(in_view: Option<Version>, is_own: bool, records: impl IntoIterator<Item = Record>) -> Changes {
-    fold(is_own, checked(records), |_| Ok(in_view)).unwrap()
+    let us = "codfw".parse().unwrap();
+    let whose = if is_own { Whose::Own } else { Whose::Mirrored { us: &us } };
+    fold(whose, checked(records), |_| Ok(in_view)).unwrap()
 }
 
 #[test]
@@ -111,4 +113,35 @@ fn a_heartbeat_moves_nothing_but_time() {
     let changes = fold_on(None, true, [heartbeat]);
     assert!(changes.cells.is_empty() && changes.debts.is_empty() && changes.refused.is_empty());
     assert_eq!(changes.newest_append, Timestamp::from_millis(10));
+}
+
+#[test]
+fn a_tombstone_that_went_on_without_us_is_owed_by_our_log_and_does_not_move_our_clock() {
+    let deleted = |without: &str, at| Event {
+        headers: Headers::from_pairs([("d", without.as_bytes())]).unwrap(),
+        change: Change::Delete,
+        version: Version { hlc: Hlc::at(Timestamp::from_millis(at)), writer: WriterId(1) },
+        ..event(1, 0)
+    };
+    let began = BTreeMap::from([(key(1), DebtChange::Began)]);
+    let folded = |in_view, is_own, event: &Event| fold_on(in_view, is_own, [record(event)]);
+    // `codfw` is who folds.
+    let changes = folded(None, false, &deleted("codfw,esams", 100_000));
+    assert_eq!((changes.debts, changes.newest_version), (began, None));
+    let near = folded(None, true, &deleted("codfw", 20_000));
+    assert_eq!(near.newest_version, Some(deleted("codfw", 20_000).version));
+    assert_eq!(folded(None, false, &deleted("esams", 100_000)).debts, BTreeMap::new());
+    let newer = Some(Version { hlc: Hlc::at(Timestamp::from_millis(200_000)), writer: WriterId(1) });
+    assert_eq!(folded(newer, false, &deleted("codfw", 100_000)).debts, BTreeMap::new(), "it covers nothing");
+    let paid = folded(Some(deleted("codfw", 100_000).version), true, &deleted("codfw", 100_000));
+    assert_eq!(paid.debts, BTreeMap::from([(key(1), DebtChange::Paid)]), "in our own log");
+}
+
+#[test]
+fn a_declaration_is_noted_with_its_time() {
+    let declaration = Declaration { dc: "codfw".parse().unwrap(), state: DcState::Down, id: version(7) };
+    let record = Record::of_declaration(&declaration, None).unwrap();
+    let changes = fold_on(None, true, [mac().sign(&topic(), Partition(0), record)]);
+    assert_eq!(changes.declared, [Noted { declaration, appended: Timestamp::from_millis(10) }]);
+    assert_eq!((changes.cells.len(), changes.newest_version), (0, None));
 }

@@ -8,8 +8,8 @@ use eventlog::{Clock, Incarnation, ManualClock, memory::MemoryLog};
 use futures::FutureExt;
 use prometheus::Registry;
 use schemas::{
-    Change, Event, Headers, Hlc, Offset, Partition, PartitionCount, Position, Record, Sealed, Sequence,
-    Timestamp, Until, WriterId,
+    Change, DcState, Declaration, Event, Headers, Hlc, Offset, Partition, PartitionCount, Position, Record,
+    Sealed, Sequence, Timestamp, Until, WriterId,
 };
 
 use super::*;
@@ -25,6 +25,7 @@ struct Bench {
     clock: Arc<LogClock>,
     fence: Arc<Fence>,
     debts: Arc<Debts>,
+    declared: Arc<Declared>,
     metrics: Metrics,
     observed: Arc<Mutex<Vec<Version>>>,
 }
@@ -83,6 +84,7 @@ impl Bench {
             view: Arc::new(MemoryView::new([(topic(), incarnation)])),
             fence: Arc::new(Fence::default()),
             debts: Arc::new(Debts::new(BTreeMap::new())),
+            declared: Arc::new(Declared::new(BTreeMap::new())),
             metrics: Metrics::register(&Registry::new()).unwrap(),
             observed: Arc::default(),
         }
@@ -99,6 +101,7 @@ impl Bench {
             clock: Arc::clone(&self.clock),
             fence: Arc::clone(&self.fence),
             debts: Arc::clone(&self.debts),
+            declared: Arc::clone(&self.declared),
             lost: watch::Sender::new(None),
             observe: Box::new(move |version| observed.lock().unwrap().push(version)),
             metrics: self.metrics.clone(),
@@ -525,4 +528,23 @@ async fn a_sweep_that_finds_no_space_miscounts_nobody() {
     tokio::time::sleep(2 * SWEEP_EVERY).await;
     assert!(is_stripped(2));
     assert_eq!(live(), 2);
+}
+
+#[tokio::test]
+async fn whoever_waits_at_the_fence_sees_what_was_declared_before() {
+    let bench = Bench::new();
+    let (task, stop) = bench.start();
+    let codfw: schemas::Dc = "codfw".parse().unwrap();
+    for (n, state) in [(1, DcState::Down), (2, DcState::Up), (3, DcState::Down)] {
+        let declaration = Declaration { dc: codfw.clone(), state, id: version(n) };
+        let record = Record::of_declaration(&declaration, None).unwrap();
+        let position = bench.log.append(Partition(0), mac().sign(&topic(), Partition(0), record)).position;
+        bench.applied(position).await;
+        let is_down = bench.declared.down_in(&topic(), Partition(0)).contains(&codfw);
+        assert_eq!(is_down, state == DcState::Down);
+    }
+    stop.cancel();
+    task.await.unwrap().unwrap();
+    let saved = Declared::new(bench.view.saved().unwrap().declared);
+    assert_eq!(saved.all(), bench.declared.all(), "and so does the next start");
 }

@@ -3,18 +3,20 @@
 //! ```text
 //!   'c' key id:16                      a cell
 //!   'd' key id:16                      a debt, since: u64
+//!   'e' topic 0 partition:u32 dc       a declaration: see the record's
 //!   'f' …                              what the directory is; the clock's marks
 //!   'l' topic                          a log that the view is made from, its incarnation
 //!   'n' class:1 minute:u64             how many cells end then: cells u64, bytes u64
 //!   'p' topic 0 partition:u32          how far a partition has been applied: u64
 //! ```
 
-use schemas::{KeyId, Partition, Topic};
+use schemas::{Dc, KeyId, Partition, Topic};
 
 use crate::{Class, Slot};
 
 pub(super) const CELL_TAG: u8 = b'c';
 pub(super) const DEBT_TAG: u8 = b'd';
+pub(super) const DECLARED_TAG: u8 = b'e';
 pub(super) const LOG_TAG: u8 = b'l';
 pub(super) const POSITION_TAG: u8 = b'p';
 
@@ -65,6 +67,20 @@ pub(super) fn decode_position(key: &[u8]) -> Option<(Topic, Partition)> {
     let (topic, partition) = key.strip_prefix(&[POSITION_TAG])?.split_last_chunk()?;
     let topic = decode_topic(topic.strip_suffix(&[0])?)?;
     Some((topic, Partition(u32::from_be_bytes(*partition))))
+}
+
+pub(super) fn declared(topic: &Topic, partition: Partition, dc: &Dc) -> Vec<u8> {
+    let (topic, dc) = (topic.to_string(), dc.as_str());
+    [&[DECLARED_TAG], topic.as_bytes(), &[0], &partition.0.to_be_bytes(), dc.as_bytes()].concat()
+}
+
+pub(super) fn decode_declared(key: &[u8]) -> Option<(Topic, Partition, Dc)> {
+    let key = key.strip_prefix(&[DECLARED_TAG])?;
+    // No name holds a zero byte, so that the first one ends the topic.
+    let (topic, rest) = key.split_at_checked(key.iter().position(|&byte| byte == 0)?)?;
+    let (partition, dc) = rest.strip_prefix(&[0])?.split_first_chunk()?;
+    let dc = str::from_utf8(dc).ok()?.parse().ok()?;
+    Some((decode_topic(topic)?, Partition(u32::from_be_bytes(*partition)), dc))
 }
 
 pub(super) fn slot(slot: Slot) -> [u8; 10] {

@@ -28,15 +28,15 @@ use rocksdb::{
     DB, Direction, ErrorKind, IteratorMode, ReadOptions, WriteBatch, WriteOptions, checkpoint::Checkpoint,
     properties::LIVE_SST_FILES_SIZE,
 };
-use schemas::{KeyId, Offset, Timestamp, Topic, Version};
+use schemas::{Dc, Declaration, KeyId, Offset, Timestamp, Topic, Version};
 use tokio::sync::watch;
 
 use self::compactor::Compactor;
 pub use self::{frozen::Frozen, memory::ViewMemory};
-use crate::{Cell, Census, Count, Expired, Head, Marks, Saved, SavedLog, View, ViewError, ViewWrite};
+use crate::{Cell, Census, Count, Expired, Head, Marks, Noted, Saved, SavedLog, View, ViewError, ViewWrite};
 
 /// The on-disk format of a view's directory.
-const FORMAT: &[u8] = b"solera view 2";
+const FORMAT: &[u8] = b"solera view 3";
 
 /// How much of the view one look for expired contents reads: a megabyte a second is what nobody notices.
 const EXPIRED_BYTES: usize = 1024 * 1024;
@@ -253,7 +253,7 @@ impl View for SessionView {
     }
 
     fn write(&self, write: &ViewWrite) -> Result<(), ViewError> {
-        let ViewWrite { cells, debts, positions, census, marks } = write;
+        let ViewWrite { cells, debts, declared, positions, census, marks } = write;
         let mut batch = WriteBatch::default();
         for (key, cell) in cells {
             batch.put(keys::cell(key), cell::encode(cell));
@@ -262,6 +262,11 @@ impl View for SessionView {
             match since {
                 Some(since) => batch.put(keys::debt(key), since.as_millis().to_be_bytes()),
                 None => batch.delete(keys::debt(key)),
+            }
+        }
+        for ((topic, partition), news) in declared {
+            for (dc, noted) in news {
+                batch.put(keys::declared(topic, *partition, dc), encode_declared(noted));
             }
         }
         for (topic, partition, offset) in positions {
@@ -299,6 +304,13 @@ impl View for SessionView {
             let debt = keys::decode_debt(&key).zip(decode_u64(&since));
             let (key, since) = debt.ok_or_else(|| self.damaged("a debt"))?;
             saved.debts.insert(key, Timestamp::from_millis(since));
+        }
+        for found in self.scan_tag(keys::DECLARED_TAG) {
+            let (key, stored) = found?;
+            let decoded = keys::decode_declared(&key)
+                .and_then(|(topic, partition, dc)| Some(((topic, partition), decode_declared(dc, &stored)?)));
+            let (of, noted) = decoded.ok_or_else(|| self.damaged("a declaration"))?;
+            saved.declared.entry(of).or_default().insert(noted.declaration.dc.clone(), noted);
         }
         let mut slots = Vec::new();
         for found in self.scan_tag(keys::CENSUS_TAG) {
@@ -370,6 +382,21 @@ fn decode_marks(bytes: &[u8]) -> Option<Marks> {
     let newest_version = (*version != [0; Version::BYTES]).then(|| Version::from_bytes(*version));
     let time = |bytes| decode_u64(bytes).map(Timestamp::from_millis);
     Some(Marks { newest_version, newest_append: time(newest_append)?, read_now: time(read_now)? })
+}
+
+/// `id: 16 bytes │ appended: u64 │ state: its name`
+fn encode_declared(noted: &Noted) -> Vec<u8> {
+    let Noted { declaration: Declaration { id, state, .. }, appended } = noted;
+    let state = state.to_string();
+    [&id.to_bytes()[..], &appended.as_millis().to_be_bytes(), state.as_bytes()].concat()
+}
+
+fn decode_declared(dc: Dc, stored: &[u8]) -> Option<Noted> {
+    let (id, rest) = stored.split_first_chunk()?;
+    let (appended, state) = rest.split_at_checked(8)?;
+    let state = str::from_utf8(state).ok()?.parse().ok()?;
+    let appended = Timestamp::from_millis(decode_u64(appended)?);
+    Some(Noted { declaration: Declaration { dc, state, id: Version::from_bytes(*id) }, appended })
 }
 
 /// `cells: u64 │ bytes: u64`

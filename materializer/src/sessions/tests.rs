@@ -2,11 +2,11 @@ use std::collections::BTreeMap;
 
 use eventlog::{ManualClock, SystemClock};
 use proptest::prelude::*;
-use schemas::{Headers, Hlc, Partition, Sealed, Until, WriterId};
+use schemas::{DcState, Headers, Hlc, Partition, Sealed, Until, WriterId};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{Class, Slot, State, memory::MemoryView};
+use crate::{Class, Declarations, Slot, State, memory::MemoryView};
 
 fn topic() -> Topic {
     Topic { origin: "eqiad".parse().unwrap(), store: "sessions".parse().unwrap() }
@@ -38,11 +38,24 @@ fn live(n: u64) -> Cell {
     cell(n, State::Live { expires_at: Until::Never, sealed: Sealed(Bytes::from(vec![7; 100])) })
 }
 
+fn declarations(said: BTreeMap<(u32, String), (bool, u64, u64)>) -> Declarations {
+    let mut all = Declarations::new();
+    for ((partition, dc), (is_up, id, appended)) in said {
+        let dc: Dc = dc.parse().unwrap();
+        let state = if is_up { DcState::Up } else { DcState::Down };
+        let declaration = Declaration { dc: dc.clone(), state, id: version(id) };
+        let noted = Noted { declaration, appended: Timestamp::from_millis(appended) };
+        all.entry((topic(), Partition(partition))).or_default().insert(dc, noted);
+    }
+    all
+}
+
 prop_compose! {
     fn any_write()(
         cells in prop::collection::btree_map(0..6_u8, (0..100_u64, 0..3_u8), 0..5),
         debts in prop::collection::btree_map(0..6_u8, prop::option::of(0..100_u64), 0..3),
         census in prop::collection::btree_map((any::<bool>(), 0..5_u64), (0..3_u64, 0..9_u64), 0..4),
+        declared in prop::collection::btree_map((0..2_u32, "[a-c]"), (any::<bool>(), 0..9_u64, 0..9_u64), 0..3),
         offset in 0..1000_u64, newest in prop::option::of(1..100_u64), times: (u32, u32),
     ) -> ViewWrite {
         let key = |n: u8| KeyId::from_bytes([n; 16]);
@@ -55,6 +68,7 @@ prop_compose! {
         ViewWrite {
             cells: cells.into_iter().map(|(n, cell)| (key(n), make(cell))).collect(),
             debts: debts.into_iter().map(|(n, since)| (key(n), since.map(Timestamp::from_millis))).collect(),
+            declared: declarations(declared),
             positions: vec![(topic(), Partition(1), Offset(offset))],
             census: census
                 .into_iter()
@@ -138,12 +152,12 @@ fn a_view_of_another_life_of_the_log_is_refused() {
 fn a_view_of_another_format_is_refused() {
     let dir = TempDir::new().unwrap();
     let view = open(dir.path());
-    view.db.put(keys::FORMAT, b"solera view 3").unwrap();
+    view.db.put(keys::FORMAT, b"solera view 4").unwrap();
     view.flush().unwrap();
     drop(view);
     let clock = Arc::new(LogClock::new(Arc::new(SystemClock::start())));
     let opened = open_with(dir.path(), &clock, "one");
-    assert!(matches!(&opened, Err(ViewError::Damaged(why)) if why.contains("view 3")), "{opened:?}");
+    assert!(matches!(&opened, Err(ViewError::Damaged(why)) if why.contains("view 4")), "{opened:?}");
 }
 
 #[test]

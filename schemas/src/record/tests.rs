@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Dc, Hlc, MacKey, Partition, StoreName, Timestamp, Topic};
+use crate::{Dc, DcState, Hlc, MacKey, Partition, StoreName, Timestamp, Topic};
 
 fn event(change: Change) -> Event {
     Event {
@@ -24,6 +24,11 @@ fn event(change: Change) -> Event {
 fn set() -> Change {
     let expires_at = Until::At(Timestamp::from_millis(1_700_086_400_000));
     Change::Set { expires_at, sealed: Sealed(Bytes::from_static(b"salt salt salt !sealed")) }
+}
+
+fn declaration() -> Declaration {
+    let id = event(Change::Delete).version;
+    Declaration { dc: "codfw".parse().unwrap(), state: DcState::Down, id }
 }
 
 const SEQUENCE: Sequence = Sequence { appender: WriterId(0xbeef), number: 42 };
@@ -59,6 +64,10 @@ fn the_bytes_of_format_v1_do_not_change() {
             Record::of_event(event(Change::Delete), SEQUENCE).unwrap(),
         ),
         (include_str!("../../golden/record.v1.heartbeat.txt"), Record::of_heartbeat(WriterId(7), &heartbeat)),
+        (
+            include_str!("../../golden/record.v1.declare.txt"),
+            Record::of_declaration(&declaration(), Some(b"a-request")).unwrap(),
+        ),
     ];
     for (expected, record) in golden {
         assert_eq!(describe(&key.sign(&topic, Partition(3), record)), expected);
@@ -103,6 +112,18 @@ fn what_is_missing_repeated_or_unfit_is_named() {
         Record { key: Bytes::from_static(b"~new"), value: None, ..good }.decode(),
         Err(DecodeError::Value)
     );
+}
+
+#[test]
+fn a_declaration_reads_back_and_one_that_cannot_be_read_is_named() {
+    let record = Record::of_declaration(&declaration(), None).unwrap();
+    assert_eq!(record.decode(), Ok(Message::Control(Control::Declared(declaration()))));
+    let value = |value: &'static str| Record { value: Some(value.into()), ..record.clone() }.decode();
+    assert_eq!(value("sideways"), Err(DecodeError::Value));
+    let key = Record { key: Bytes::from_static(b"~declared/Codfw"), ..record.clone() };
+    assert_eq!(key.decode(), Err(DecodeError::Key));
+    let headers = Headers::from_pairs([("op", &b"declare"[..])]).unwrap();
+    assert_eq!(Record { headers, ..record }.decode(), Err(DecodeError::Header("v")));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Asks the admin listener of a node.
 
 use anyhow::{Context, anyhow};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::{
     Method, Request, StatusCode,
     body::Bytes,
@@ -27,6 +27,18 @@ pub(super) struct Answer {
 /// # Errors
 /// [`Failure::Unavailable`] when nobody answers.
 pub(super) async fn ask(address: &str, method: Method, path: &str) -> anyhow::Result<Answer> {
+    exchange(address, method, path, Bytes::new()).await
+}
+
+/// The same with a body of JSON.
+///
+/// # Errors
+/// [`Failure::Unavailable`] when nobody answers.
+pub(super) async fn send(address: &str, method: Method, path: &str, body: &Value) -> anyhow::Result<Answer> {
+    exchange(address, method, path, serde_json::to_vec(body).context("write the request")?.into()).await
+}
+
+async fn exchange(address: &str, method: Method, path: &str, body: Bytes) -> anyhow::Result<Answer> {
     let unavailable = |error: &dyn std::fmt::Display| {
         let why =
             format!("no node answers at {address}: {error}. Does it run, and is this its admin listener?");
@@ -40,7 +52,8 @@ pub(super) async fn ask(address: &str, method: Method, path: &str) -> anyhow::Re
         .method(method)
         .uri(path)
         .header(header::HOST, address)
-        .body(Empty::<Bytes>::new())
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body))
         .with_context(|| format!("ask for {path}"))?;
     // It owns the sender: once that is gone, the connection ends.
     let exchange = async move {

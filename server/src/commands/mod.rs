@@ -4,6 +4,7 @@ mod admin;
 mod bench;
 mod check_config;
 mod job;
+mod peers;
 mod serve;
 mod topics;
 
@@ -52,6 +53,9 @@ enum Command {
     /// Folds the log of a running node again and compares with the view. Exit code 5: they differ.
     #[command(after_help = "Example: solera verify --admin 127.0.0.1:9081")]
     Verify(JobArgs),
+    /// The other data centres as a running node sees them.
+    #[command(after_help = "Example: solera peers --admin 127.0.0.1:9081")]
+    Peers(peers::PeersArgs),
     /// The topics that a configuration with Kafka needs.
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
@@ -135,6 +139,7 @@ pub fn run(mut args: Vec<OsString>) -> ExitCode {
         Command::CheckConfig { file } => check_config::check(&file),
         Command::Rebuild(JobArgs { admin, store }) => job::order(&admin, "rebuild", store.as_deref()),
         Command::Verify(JobArgs { admin, store }) => job::order(&admin, "verify", store.as_deref()),
+        Command::Peers(args) => peers::run(&args),
         Command::Topics(command) => topics::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Version => say(&format!("solera {} ({})", BUILD.version, BUILD.go_version)),

@@ -12,7 +12,11 @@ use std::{
 
 use bytes::Bytes;
 use eventlog::{Entry, Incarnation, frames};
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, join_all},
+    stream::FuturesUnordered,
+};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_rustls::HttpsConnector;
@@ -20,16 +24,17 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use schemas::{Dc, Offset, Partition, StoreName, Topic};
-use tokio::time::{Instant, sleep};
+use schemas::{Dc, Declaration, Offset, Partition, StoreName, Topic};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    Peer, PeerMetrics, PeerTls, PeerUrl, Round, Tombstone,
+    NodeStanding, Peer, PeerMetrics, PeerTls, PeerUrl, Round, Told, Tombstone,
     address::over_tls,
     health::Health,
     messages::{
-        BODY_BYTES_MAX, DC_HEADER, HELLO, Hello, LOG, LOG_BYTES_MAX, LOG_END, LOG_INCARNATION, LOG_NEXT,
-        Refusal, TOMBSTONES, TombstoneAnswer, TombstoneCall, TombstoneResult,
+        BODY_BYTES_MAX, DC_HEADER, DECLARATIONS, DeclarationAnswer, DeclarationCall, HELLO, Hello, LOG,
+        LOG_BYTES_MAX, LOG_END, LOG_INCARNATION, LOG_NEXT, Refusal, TOMBSTONES, TombstoneAnswer,
+        TombstoneCall, TombstoneResult,
     },
     pace::Pace,
 };
@@ -156,13 +161,23 @@ impl HttpPeer {
         Self { dc, us, nodes, preferred: AtomicUsize::new(0), client, state: Mutex::default(), metrics }
     }
 
-    /// Asks a node of it what it is: also how one that was silent is found again.
-    ///
-    /// # Errors
-    /// When none says so in time.
-    pub async fn greet(&self) -> Result<Hello, Silence> {
-        let deadline = Deadline::within(HELLO_PATIENCE);
-        let answer = self.call(Method::GET, HELLO, &Bytes::new(), deadline).await.answer?;
+    /// Asks every node of it what it is: also how one that was silent is found again. In the order of the configuration.
+    pub async fn greet(&self) -> Vec<(&PeerUrl, Result<Hello, Silence>)> {
+        let began = Instant::now();
+        let hellos = join_all(self.nodes.iter().map(|node| self.greet_node(node))).await;
+        if hellos.iter().any(Result::is_ok) {
+            self.state().health.answered();
+        } else {
+            self.state().health.was_silent(began);
+        }
+        self.show();
+        self.nodes.iter().zip(hellos).collect()
+    }
+
+    async fn greet_node(&self, node: &PeerUrl) -> Result<Hello, Silence> {
+        let nothing = Bytes::new();
+        let answer = timeout(HELLO_PATIENCE, self.call_node(node, Method::GET, HELLO, &nothing));
+        let answer = answer.await.unwrap_or(Err(Silence::NoAnswer))?;
         if answer.status() != StatusCode::OK {
             return Err(Silence::Strange(format!("status {}", answer.status()).into()));
         }
@@ -230,14 +245,8 @@ impl HttpPeer {
         if let Some(why) = self.state().refuses(began) {
             return Answer::None(NoAnswer::Refused(why));
         }
-        let left = deadline.left();
-        let call = TombstoneCall::of(
-            store,
-            tombstone,
-            round,
-            left - WAY_BACK.min(left / 4),
-            &self.us.index_fingerprint,
-        );
+        let call =
+            TombstoneCall::of(store, tombstone, round, time_there(deadline), &self.us.index_fingerprint);
         let body = match serde_json::to_vec(&call) {
             Ok(body) => body.into(),
             Err(error) => return Answer::None(NoAnswer::Refused(error.to_string().into())),
@@ -350,6 +359,43 @@ impl HttpPeer {
         Ok(Response::from_parts(head, body.to_bytes()))
     }
 
+    async fn tell(&self, declaration: &Declaration, request_id: Option<&str>, deadline: Deadline) -> Told {
+        if let Some(why) = self.not_asked_because() {
+            return Told::None(NoAnswer::Refused(why));
+        }
+        let Declaration { dc, state, id } = declaration;
+        let call = DeclarationCall {
+            dc: dc.clone(),
+            state: *state,
+            id: *id,
+            index_fingerprint: self.us.index_fingerprint.clone(),
+            request_id: request_id.map(str::to_owned),
+            deadline_ms: time_there(deadline),
+        };
+        let body = match serde_json::to_vec(&call) {
+            Ok(body) => body.into(),
+            Err(error) => return Told::None(NoAnswer::Refused(error.to_string().into())),
+        };
+        // No second node: what takes long is the log that both append to.
+        let exchange = self.try_nodes(Method::POST, DECLARATIONS, &body, deadline, None).await;
+        let answer = match exchange.answer {
+            Ok(answer) => answer,
+            Err(silence) => return Told::None(NoAnswer::Unknown(silence.to_string().into())),
+        };
+        let unknown = |what: String| Told::None(NoAnswer::Unknown(what.into()));
+        match (answer.status(), serde_json::from_slice::<DeclarationAnswer>(answer.body())) {
+            (StatusCode::OK, Ok(answer)) if answer.dc == self.dc && answer.id == *id => Told::Done,
+            (StatusCode::CONFLICT, Ok(answer)) if answer.dc == self.dc && *id < answer.id => {
+                Told::Newer(answer.id)
+            }
+            (StatusCode::OK, _) => unknown("answered what cannot be understood".to_owned()),
+            (status, _) => {
+                let Refusal { detail, .. } = serde_json::from_slice(answer.body()).unwrap_or_default();
+                unknown(format!("status {status}: {detail}"))
+            }
+        }
+    }
+
     fn understand(&self, status: StatusCode, body: &[u8], asked: &Tombstone, round: Round) -> Answer {
         let unknown = |what: &dyn fmt::Display| {
             Answer::from(NoAnswer::Unknown(Silence::Strange(what.to_string().into()).to_string().into()))
@@ -362,7 +408,7 @@ impl HttpPeer {
             return match answer.result {
                 _ if answer.dc != self.dc => unknown(&format_args!("it is {}", answer.dc)),
                 TombstoneResult::Done if answer.version == asked.version => {
-                    Answer::Done(Acknowledged::by_peer(answer.version))
+                    Answer::Done(Acknowledged::by(answer.version, answer.not_down))
                 }
                 TombstoneResult::Newer if round == Round::First && asked.version < answer.version => {
                     Answer::Newer(answer.version)
@@ -408,6 +454,23 @@ impl Peer for HttpPeer {
     ) -> BoxFuture<'a, Answer> {
         Box::pin(self.ask(store, tombstone, round, deadline))
     }
+
+    fn declare<'a>(
+        &'a self,
+        declaration: &'a Declaration,
+        request_id: Option<&'a str>,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Told> {
+        Box::pin(self.tell(declaration, request_id, deadline))
+    }
+
+    fn standing(&self) -> BoxFuture<'_, Vec<NodeStanding>> {
+        let of = |(node, hello): (&PeerUrl, Result<Hello, Silence>)| {
+            let standing = hello.map_err(|silence| silence.to_string().into());
+            (node.to_string(), standing.map(|hello| hello.standing()))
+        };
+        Box::pin(async move { self.greet().await.into_iter().map(of).collect() })
+    }
 }
 
 impl fmt::Debug for HttpPeer {
@@ -424,6 +487,12 @@ impl fmt::Display for WithSources<'_> {
         write!(f, "{}", self.0)?;
         self.0.source().map_or(Ok(()), |source| write!(f, ": {}", WithSources(source)))
     }
+}
+
+/// How long somebody there may take for an answer that comes back in time, in milliseconds.
+fn time_there(deadline: Deadline) -> u64 {
+    let left = deadline.left();
+    u64::try_from((left - WAY_BACK.min(left / 4)).as_millis()).unwrap_or(u64::MAX)
 }
 
 fn strange(error: impl fmt::Display) -> Silence {

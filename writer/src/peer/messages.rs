@@ -1,20 +1,20 @@
 //! What data centres say to each other: the bodies of the peer API, in JSON. Names are those of `docs/wire.md`.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use schemas::{Dc, Headers, KeyId, StoreName, Until, Version};
+use schemas::{Dc, DcState, Headers, KeyId, StoreName, Until, Version};
 use serde::{Deserialize, Serialize};
 
-use super::{Round, Tombstone};
+use super::{Round, Standing, Tombstone};
 
 /// Names the data centre that a request comes from.
 pub const DC_HEADER: &str = "session-dc";
 
 /// Where tombstones are taken.
 pub const TOMBSTONES: &str = "/v1/tombstones";
+
+/// Where declarations are taken.
+pub const DECLARATIONS: &str = "/v1/declarations";
 
 /// Where a data centre says what it is.
 pub const HELLO: &str = "/v1/hello";
@@ -61,6 +61,9 @@ pub struct TombstoneCall {
     /// 1 or 2.
     #[serde(with = "round")]
     pub round: Round,
+    /// The data centres that the tombstone goes on without.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty", with = "dcs")]
+    pub skipped: BTreeSet<Dc>,
     /// The request that began it, if it has a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -79,6 +82,9 @@ pub struct TombstoneAnswer {
     /// Of the tombstone, or of what is newer.
     #[serde(with = "as_text")]
     pub version: Version,
+    /// Of those that the tombstone goes on without: who is not down at its place in the log of who answers, and must be asked.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty", with = "dcs")]
+    pub not_down: BTreeSet<Dc>,
     /// The clock of the node that answers, Unix milliseconds.
     pub wall_ms: u64,
 }
@@ -91,6 +97,49 @@ pub enum TombstoneResult {
     Done,
     /// Something newer is there; nothing was appended.
     Newer,
+}
+
+/// "Declare this in your own logs."
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclarationCall {
+    /// About which data centre.
+    #[serde(with = "as_text")]
+    pub dc: Dc,
+    /// `up` or `down`.
+    #[serde(with = "as_text")]
+    pub state: DcState,
+    /// Says which of two declarations is the later one.
+    #[serde(with = "as_text")]
+    pub id: Version,
+    /// Of the index secret.
+    pub index_fingerprint: String,
+    /// The order's request, if it has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Milliseconds that are left for an answer.
+    pub deadline_ms: u64,
+}
+
+/// What became of a declaration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclarationAnswer {
+    /// Who answers.
+    #[serde(with = "as_text")]
+    pub dc: Dc,
+    /// The declaration that holds there now: the one that was called for, or a later one.
+    #[serde(with = "as_text")]
+    pub id: Version,
+}
+
+/// What is declared of a data centre.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclaredState {
+    /// `up` or `down`.
+    #[serde(with = "as_text")]
+    pub state: DcState,
+    /// The oldest id in any partition; none where some partition says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_text")]
+    pub id: Option<Version>,
 }
 
 /// What a node says of itself.
@@ -113,6 +162,12 @@ pub struct Hello {
     pub log: String,
     /// What all data centres have to agree on, by store.
     pub stores: BTreeMap<String, StoreRules>,
+    /// What its data centre's own logs say of the others: `down` where all partitions do.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub declared: BTreeMap<String, DeclaredState>,
+    /// What the logs of the others say of its data centre, as far as it has applied them: `down` where any partition does.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub declared_by: BTreeMap<String, DeclaredState>,
 }
 
 /// What all data centres have to agree on of a store.
@@ -133,15 +188,15 @@ pub(super) struct Refusal {
 }
 
 impl TombstoneCall {
-    /// To be sent with so much time left.
+    /// To be sent with so many milliseconds left.
     pub(super) fn of(
         store: &StoreName,
         tombstone: &Tombstone,
         round: Round,
-        left: Duration,
+        left_ms: u64,
         index_fingerprint: &str,
     ) -> Self {
-        let Tombstone { key, version, retain_until, headers } = tombstone;
+        let Tombstone { key, version, retain_until, headers, skipped } = tombstone;
         let request_id = headers.get("r").map(|id| String::from_utf8_lossy(id).into_owned());
         Self {
             store: store.clone(),
@@ -150,17 +205,28 @@ impl TombstoneCall {
             retain_until: *retain_until,
             index_fingerprint: index_fingerprint.to_owned(),
             round,
+            skipped: skipped.clone(),
             request_id,
-            deadline_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            deadline_ms: left_ms,
         }
     }
 
     /// The tombstone that it asks for. `None` when its request id is none that a record can carry.
     pub fn tombstone(&self) -> Option<Tombstone> {
-        let Self { key_id: key, version, retain_until, request_id, .. } = self;
+        let Self { key_id: key, version, retain_until, request_id, skipped, .. } = self;
         let headers = request_id.iter().map(|id| ("r", id.as_bytes()));
         let headers = Headers::from_pairs(headers).ok()?;
-        Some(Tombstone { key: *key, version: *version, retain_until: *retain_until, headers })
+        let skipped = skipped.clone();
+        Some(Tombstone { key: *key, version: *version, retain_until: *retain_until, headers, skipped })
+    }
+}
+
+impl Hello {
+    /// How the node sees its own data centre.
+    pub(super) fn standing(self) -> Standing {
+        let of =
+            |(dc, declared): (String, DeclaredState)| Some((dc.parse().ok()?, (declared.state, declared.id)));
+        Standing { ready: self.ready, declared_by: self.declared_by.into_iter().filter_map(of).collect() }
     }
 }
 
@@ -180,6 +246,41 @@ mod as_text {
         D: Deserializer<'de>,
     {
         Cow::<str>::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// Names in a list.
+mod dcs {
+    use std::collections::BTreeSet;
+
+    use schemas::Dc;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<S: Serializer>(dcs: &BTreeSet<Dc>, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(dcs.iter().map(Dc::as_str))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<Dc>, D::Error> {
+        let names = Vec::<String>::deserialize(from)?;
+        names.iter().map(|name| name.parse().map_err(D::Error::custom)).collect()
+    }
+}
+
+mod optional_text {
+    use schemas::Version;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[expect(clippy::ref_option, reason = "serde passes references")]
+    pub(super) fn serialize<S: Serializer>(version: &Option<Version>, to: S) -> Result<S::Ok, S::Error> {
+        match version {
+            Some(version) => to.collect_str(version),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Version>, D::Error> {
+        let text = Option::<String>::deserialize(from)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
     }
 }
 
@@ -231,14 +332,15 @@ mod tests {
             version: Version { hlc: Hlc::from_bits(7), writer: WriterId(8) },
             retain_until: Until::At(Timestamp::from_millis(9)),
             headers: Headers::from_pairs([("r", &b"a-request"[..])]).unwrap(),
+            skipped: ["esams".parse().unwrap()].into(),
         };
         let store = "sessions".parse().unwrap();
-        let call = TombstoneCall::of(&store, &tombstone, Round::Second, Duration::from_millis(1500), "aa");
+        let call = TombstoneCall::of(&store, &tombstone, Round::Second, 1500, "aa");
         let text = serde_json::to_string(&call).unwrap();
         assert_eq!(
             text,
             "{\"store\":\"sessions\",\"key_id\":\"AQEBAQEBAQEBAQEBAQEBAQ\",\
-             \"version\":\"0000000000000007-0000000000000008\",\"retain_until\":\"9\",\"index_fingerprint\":\"aa\",\"round\":2,\
+             \"version\":\"0000000000000007-0000000000000008\",\"retain_until\":\"9\",\"index_fingerprint\":\"aa\",\"round\":2,\"skipped\":[\"esams\"],\
              \"request_id\":\"a-request\",\"deadline_ms\":1500}"
         );
         let read: TombstoneCall = serde_json::from_str(&text).unwrap();

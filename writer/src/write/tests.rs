@@ -76,6 +76,14 @@ impl LocalView for Scripted {
         Box::pin(async { if self.applies { Ok(()) } else { Err(FenceFailed("behind".into())) } })
     }
 
+    fn down_in(&self, _: Partition) -> BTreeSet<Dc> {
+        BTreeSet::new()
+    }
+
+    fn newest_declaration(&self, _: &Dc) -> Option<Version> {
+        None
+    }
+
     fn stands_still(&self) -> Option<Arc<str>> {
         self.stands_still.then(|| "its disk is full".into())
     }

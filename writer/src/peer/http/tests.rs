@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread;
@@ -17,6 +18,7 @@ fn tombstone() -> Tombstone {
         version: version(5),
         retain_until: Until::At(Timestamp::from_millis(9)),
         headers: Headers::default(),
+        skipped: BTreeSet::new(),
     }
 }
 
@@ -65,7 +67,7 @@ fn nobody() -> SocketAddr {
 
 #[tokio::test]
 async fn only_what_was_asked_for_is_taken_for_done() {
-    let done = Answer::Done(Acknowledged::by_peer(version(5)));
+    let done = Answer::Done(Acknowledged::by(version(5), BTreeSet::new()));
     let row = |status, body: String| answering(http(status, &body));
     assert_eq!(ask(row(200, answer("codfw", "done", version(5))), Round::First).await, done);
     assert_eq!(
@@ -117,7 +119,7 @@ async fn another_node_is_asked_where_one_is_not_there() {
     let answer = peer(&[nobody(), there])
         .delete(&store, &tombstone(), Round::First, Deadline::within(Duration::from_secs(5)))
         .await;
-    assert_eq!(answer, Answer::Done(Acknowledged::by_peer(version(5))));
+    assert_eq!(answer, Answer::Done(Acknowledged::by(version(5), BTreeSet::new())));
 }
 
 /// A listener that takes a request and never answers.
@@ -137,7 +139,7 @@ async fn another_node_is_asked_as_well_where_one_hangs_and_then_nobody_says_that
     let there = answering(http(200, &answer("codfw", "done", version(5))));
     let began = Instant::now();
     let done = peer(&[hanging(), there]).delete(&store, &tombstone(), Round::First, deadline()).await;
-    assert_eq!(done, Answer::Done(Acknowledged::by_peer(version(5))));
+    assert_eq!(done, Answer::Done(Acknowledged::by(version(5), BTreeSet::new())));
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     let refuses = answering(http(503, "{\"detail\":\"why\",\"outcome\":\"refused\"}"));
     let refused = peer(&[hanging(), refuses]).delete(&store, &tombstone(), Round::First, deadline()).await;

@@ -1,0 +1,220 @@
+//! An operator's word on a data centre, into every partition of every other data centre's own logs.
+//!
+//! ```text
+//!   id = above every declaration about C that is known
+//!   this dc   declare in every partition of every store, applied
+//!   others    the same, each in its own logs; not C itself, nor who is declared down
+//!   somebody has a later id -> again, above that
+//!   up        then wait until every node of C says that it has applied each of them, and is ready
+//! ```
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::future::join_all;
+use schemas::{Dc, DcState, Declaration, Version};
+use tokio::time::sleep;
+
+use crate::{
+    Deadline, NoAnswer, WriteError, Writer,
+    peer::{Peer, Standing, Told},
+};
+
+/// How often an order is given again because another one was given at the same time.
+const TRIES: usize = 3;
+
+/// How often a data centre that is to come back is asked whether it is there yet.
+const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
+/// An order that was not carried out, or not all of it. To give it again is safe.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DeclareError {
+    /// Nobody of that name is known.
+    #[error("no data centre {0} is known here")]
+    NoSuchDc(Dc),
+    /// Some data centres hold it, others are not known to.
+    #[error("{} hold it; not confirmed by {}", list(.held), reasons(.missing))]
+    Unconfirmed {
+        /// Who holds it.
+        held: Vec<Dc>,
+        /// Who may not, and why.
+        missing: BTreeMap<Dc, Arc<str>>,
+    },
+    /// Other orders about the same data centre came in between, again and again.
+    #[error("another order about the same data centre is given at the same time")]
+    Contested,
+    /// It is declared up everywhere, and does not say that it is back.
+    #[error("it is declared up, and is not back yet: {}", .0.iter().map(|(node, why)| format!("{node} {why}")).collect::<Vec<_>>().join("; "))]
+    NotBack(BTreeMap<String, Arc<str>>),
+}
+
+/// The writers of every mirrored store of this data centre, and its peers.
+#[derive(Clone, Copy, Debug)]
+pub struct Everybody<'a> {
+    /// One for each store. At least one.
+    pub writers: &'a [Arc<Writer>],
+    /// The other data centres.
+    pub peers: &'a [Arc<dyn Peer>],
+}
+
+impl Everybody<'_> {
+    /// Declares `dc` down or up everywhere but there. For `up`, waits until it is back, `deadline` at most.
+    ///
+    /// # Errors
+    /// Each kind says how far it came.
+    ///
+    /// # Panics
+    /// Without a writer.
+    pub async fn declare(
+        &self,
+        dc: &Dc,
+        state: DcState,
+        request_id: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Declaration, DeclareError> {
+        let subject = self.peers.iter().find(|peer| peer.dc() == dc);
+        let subject = subject.ok_or_else(|| DeclareError::NoSuchDc(dc.clone()))?;
+        let mut above = None;
+        for _ in 0..TRIES {
+            above = above.max(self.writers.iter().filter_map(|writer| writer.newest_declaration(dc)).max());
+            let id = self.writers[0].declaration_id(above);
+            let declaration = Declaration { dc: dc.clone(), state, id };
+            match self.tell_all(&declaration, request_id, deadline).await? {
+                Outcome::Held(by) => {
+                    if state == DcState::Up {
+                        is_back(&**subject, &by, id, deadline).await?;
+                    }
+                    return Ok(declaration);
+                }
+                Outcome::Newer(id) => above = Some(id),
+            }
+        }
+        Err(DeclareError::Contested)
+    }
+
+    async fn tell_all(
+        &self,
+        declaration: &Declaration,
+        request_id: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Outcome, DeclareError> {
+        let us = self.writers[0].origin();
+        let told = declare_here(self.writers, declaration, request_id, deadline).await;
+        if told != Told::Done {
+            return outcome(vec![(us.clone(), told)]);
+        }
+        // Who serves nobody need not hear of another one, and applies this before it serves again.
+        let down =
+            self.writers.iter().map(|writer| writer.down_everywhere()).reduce(|all, also| &all & &also);
+        let down = down.unwrap_or_default();
+        let others =
+            self.peers.iter().filter(|peer| *peer.dc() != declaration.dc && !down.contains(peer.dc()));
+        let others = others
+            .map(async |peer| (peer.dc().clone(), peer.declare(declaration, request_id, deadline).await));
+        let told = join_all(others).await;
+        outcome([(us.clone(), Told::Done)].into_iter().chain(told).collect())
+    }
+}
+
+/// Puts a declaration into every partition of this data centre's own logs, and says whether it holds there.
+pub async fn declare_here(
+    writers: &[Arc<Writer>],
+    declaration: &Declaration,
+    request_id: Option<&str>,
+    deadline: Deadline,
+) -> Told {
+    let all = writers.iter().map(|writer| writer.declare(declaration, request_id, deadline));
+    for declared in join_all(all).await {
+        match declared {
+            Ok(()) => {}
+            Err(WriteError::Refused(why)) => return Told::None(NoAnswer::Refused(why)),
+            Err(error) => return Told::None(error.into()),
+        }
+    }
+    // Applied, so that everything before it in those partitions is known.
+    let newest = writers.iter().filter_map(|writer| writer.newest_declaration(&declaration.dc)).max();
+    newest.filter(|newest| declaration.id < *newest).map_or(Told::Done, Told::Newer)
+}
+
+/// What telling everybody came to.
+#[derive(Debug)]
+enum Outcome {
+    Held(BTreeSet<Dc>),
+    /// Somebody holds a later one.
+    Newer(Version),
+}
+
+fn outcome(told: Vec<(Dc, Told)>) -> Result<Outcome, DeclareError> {
+    let newer = told.iter().filter_map(|(_, told)| match told {
+        Told::Newer(id) => Some(*id),
+        Told::Done | Told::None(_) => None,
+    });
+    if let Some(id) = newer.max() {
+        return Ok(Outcome::Newer(id));
+    }
+    let (mut held, mut missing) = (Vec::new(), BTreeMap::new());
+    for (dc, told) in told {
+        match told {
+            Told::None(no_answer) => drop(missing.insert(dc, no_answer.reason())),
+            Told::Done | Told::Newer(_) => held.push(dc),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(Outcome::Held(held.into_iter().collect()));
+    }
+    Err(DeclareError::Unconfirmed { held, missing })
+}
+
+/// Waits until every node of the data centre has applied what each of `held` declared, and is ready.
+async fn is_back(
+    subject: &dyn Peer,
+    held: &BTreeSet<Dc>,
+    id: Version,
+    deadline: Deadline,
+) -> Result<(), DeclareError> {
+    loop {
+        let nodes = subject.standing().await;
+        let not_back: BTreeMap<_, _> = nodes
+            .into_iter()
+            .filter_map(|(node, standing)| Some((node, why_not_back(standing, held, id)?)))
+            .collect();
+        if not_back.is_empty() {
+            return Ok(());
+        }
+        if deadline.left().is_zero() {
+            return Err(DeclareError::NotBack(not_back));
+        }
+        sleep(ASK_AGAIN_AFTER).await;
+    }
+}
+
+/// Why a node is not back, if so. Pure.
+fn why_not_back(standing: Result<Standing, Arc<str>>, held: &BTreeSet<Dc>, id: Version) -> Option<Arc<str>> {
+    let standing = match standing {
+        Ok(standing) => standing,
+        Err(why) => return Some(why),
+    };
+    let has_heard = |dc: &&Dc| {
+        let heard = standing.declared_by.get(dc);
+        heard
+            .is_some_and(|(state, oldest)| *state == DcState::Up && oldest.is_some_and(|oldest| id <= oldest))
+    };
+    if let Some(dc) = held.iter().find(|dc| !has_heard(dc)) {
+        return Some(format!("has not applied all that {dc} wrote").into());
+    }
+    (!standing.ready).then(|| "is not ready".into())
+}
+
+fn list(dcs: &[Dc]) -> String {
+    if dcs.is_empty() { "none".to_owned() } else { dcs.iter().map(Dc::as_str).collect::<Vec<_>>().join(", ") }
+}
+
+fn reasons(missing: &BTreeMap<Dc, Arc<str>>) -> String {
+    missing.iter().map(|(dc, why)| format!("{dc} ({why})")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests;
