@@ -239,6 +239,53 @@ fn data_centres_meet_over_tls_and_each_believes_only_the_certificate_of_the_othe
     assert_eq!(plain.unwrap().status, 400, "plain HTTP");
 }
 
+#[test]
+fn certificates_and_their_authority_are_replaced_while_every_delete_is_confirmed() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let dcs = TwoDcs::start_with_tls(&old);
+    let both = format!("{}{}", old.pem(), new.pem());
+    let mut replaced = 0;
+    let mut replace = |node: &Node, ca: &str, of: Option<(&Authority, &str)>| {
+        let dir = node.data_dir().parent().unwrap().to_owned();
+        std::fs::write(dir.join("ca.pem"), ca).unwrap();
+        if let Some((authority, dc)) = of {
+            let issued = authority.issue_for(&format!("{dc}.solera.test"));
+            std::fs::write(dir.join("peer.pem"), issued.cert).unwrap();
+            std::fs::write(dir.join("peer.key"), issued.key).unwrap();
+        }
+        let words = "New calls to other data centres show the new certificate";
+        let before = node.logged(words);
+        node.signal("HUP");
+        eventually("it calls as somebody new", WITHIN, || (before < node.logged(words)).then_some(()));
+        replaced += 1;
+    };
+    let confirmed = || {
+        for (at, key) in [(&dcs.eqiad, "/sessions/v1/a"), (&dcs.codfw, "/sessions/v1/b")] {
+            let answer = at.delete(key);
+            assert_eq!(answer.status, 204, "{}", answer.everything());
+        }
+    };
+    confirmed();
+    for node in [&dcs.eqiad, &dcs.codfw] {
+        replace(node, &both, None);
+        confirmed();
+    }
+    replace(&dcs.eqiad, &both, Some((&new, "eqiad")));
+    confirmed();
+    replace(&dcs.codfw, &both, Some((&new, "codfw")));
+    confirmed();
+    for node in [&dcs.eqiad, &dcs.codfw] {
+        replace(node, &new.pem(), None);
+        confirmed();
+    }
+    // And one that goes back is not believed any more.
+    replace(&dcs.eqiad, &new.pem(), Some((&old, "eqiad")));
+    eventually("codfw does not believe eqiad any more", WITHIN, || {
+        (dcs.codfw.delete("/sessions/v1/b").status == 503).then_some(())
+    });
+    assert_eq!(replaced, 7);
+}
+
 fn ask(address: SocketAddr, method: &str, target: &str, dc: Option<&str>, body: &str) -> Response {
     let headers: Vec<_> = dc.map(|dc| ("Session-Dc", dc)).into_iter().collect();
     let request = message(method, target, &headers, body.as_bytes());

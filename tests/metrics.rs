@@ -11,17 +11,10 @@ use std::{
     time::Duration,
 };
 
-use crate::harness::{
-    Authority, Connection, Launch, Node, RING, SECRET, TlsClient, eventually, free, launch, message,
-};
+use crate::harness::{Authority, Connection, Node, TlsClient, dcs, eventually, free, message};
 
-const CONFIG: &str = "\
-dc: eqiad
-stores: { sessions: { base_uri: /sessions/v1 } }
-secrets: { index: { file: '${DIR}/index' }, ring: [ { id: 1, file: '${DIR}/ring' } ] }
-peers: { listen: '${HERE}', dcs: { codfw: { urls: [ 'http://${THERE}' ] } } }
-tls: { cert: '${DIR}/cert.pem', key: '${DIR}/key.pem' }
-";
+/// TLS for clients, beside that for other data centres.
+const TLS: &str = "tls: { cert: '${DIR}/cert.pem', key: '${DIR}/key.pem' }\n";
 
 /// Kask's, which keep their names whatever anybody says of them: dashboards and alerts know them.
 const KASKS: [&str; 3] = ["http_requests_total", "http_request_duration_seconds", "kask_build_info"];
@@ -31,10 +24,11 @@ fn served() -> [String; 2] {
     let authority = Authority::new();
     let issued = authority.issue(30);
     let (here, there) = (free(), free());
-    let _codfw = launch("codfw", there, "eqiad", here, SECRET).start_without_waiting();
-    let config = CONFIG.replace("${HERE}", &here.to_string()).replace("${THERE}", &there.to_string());
-    let launch = Launch::serve(&config).file("cert.pem", &issued.cert).file("key.pem", &issued.key);
-    let node = launch.file("index", SECRET).file("ring", RING).start();
+    let codfw = dcs::config("codfw", there, &dcs::tls_of("eqiad", here));
+    let _codfw = dcs::launch_with_tls(&authority, "codfw", &codfw).start_without_waiting();
+    let eqiad = format!("{TLS}{}", dcs::config("eqiad", here, &dcs::tls_of("codfw", there)));
+    let launch = dcs::launch_with_tls(&authority, "eqiad", &eqiad);
+    let node = launch.file("cert.pem", &issued.cert).file("key.pem", &issued.key).start();
     assert!(TlsClient::trusting(&Authority::new()).handshake(node.address).is_err());
     let mut data = TlsClient::trusting(&authority).open(node.address).unwrap();
     for (method, target, body) in [

@@ -41,7 +41,7 @@ use crate::{
     store::{Parts, StartError, StoreNode},
     tasks,
     telemetry::Log,
-    tls::DataTls,
+    tls::Certificates,
     view_dir::ViewDir,
 };
 
@@ -63,15 +63,14 @@ const ANSWERS_PART: usize = 4;
 /// The specification that is served when the configuration names none.
 const BUILT_IN_OPENAPI: &str = include_str!("../../api/openapi.yaml");
 
-/// Runs a node until `stop`, or until something that it cannot live without fails. With `tls` its data listener speaks
-/// TLS. Calls `listening` once its ports are bound.
+/// Runs a node until `stop`, or until something that it cannot live without fails. `tls` says where it speaks TLS. Calls `listening` once its ports are bound.
 ///
 /// # Errors
 /// When it cannot start, or did not stop by itself.
 pub(crate) async fn run(
     config: Config,
     log: &Log,
-    tls: Option<Arc<DataTls>>,
+    tls: Certificates,
     listening: impl FnOnce(),
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -114,8 +113,11 @@ pub(crate) async fn run(
     let registry = Registry::new();
     log.register(&registry).context("register the metrics of the log's lines")?;
     let (jobs, orders) = Jobs::new();
-    let peers =
-        config.peers.as_ref().map(|peers| Peers::of(&config, peers, &secrets, &registry)).transpose()?;
+    let peers = config
+        .peers
+        .as_ref()
+        .map(|peers| Peers::of(&config, peers, tls.peers.as_deref(), &secrets, &registry))
+        .transpose()?;
     let dcs = Dcs { us: config.dc.clone(), peers: peers.as_ref().map(Peers::all).unwrap_or_default().into() };
     let app = app(&config, &secrets, &readiness, &registry, (jobs, dcs))?;
     let mut node = Node {
@@ -131,14 +133,14 @@ pub(crate) async fn run(
         stop_working: CancellationToken::new(),
         readiness,
     };
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    if let Some(tls) = &tls {
+    let scheme = if tls.data.is_some() { "https" } else { "http" };
+    for tls in [&tls.data, &tls.peers].into_iter().flatten() {
         tls.register(&registry).context("register the metrics of TLS")?;
         node.work.spawn(Arc::clone(tls).watch(node.stop_working.clone()));
     }
-    let tls = tls.map(|tls| tls.listener());
+    let data_tls = tls.data.map(|tls| tls.listener());
     let connections_max = config.limits.max_connections as usize;
-    node.listen((data, tls), admin, &app, connections_max)?;
+    node.listen((data, data_tls), admin, &app, connections_max)?;
     if let (Some(peers), Some(listener)) = (&peers, peer_listener) {
         let routes = api::peer_routes(peers.listener(&config, app.clone()));
         let stop = node.stop_listening.clone();

@@ -11,7 +11,10 @@ use api::{App, Latch, PeerApp, Tls};
 use eventlog::{Clock, SystemClock};
 use prometheus::Registry;
 use schemas::{Dc, SessionTtl};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 use writer::peer::{
     self, HttpPeer, Peer, PeerMetrics, PeerTls, TlsName,
@@ -21,7 +24,7 @@ use writer::peer::{
 use crate::{
     config::{Config, LogConfig, PeerConfig, PeersConfig},
     secrets::{Secrets, index_fingerprint},
-    tls,
+    tls::{FileTls, Shown},
 };
 
 /// How often a peer is asked what it is: also how soon one that was silent is found again.
@@ -38,6 +41,8 @@ pub(crate) struct Peers {
     names: BTreeMap<Dc, Option<TlsName>>,
     /// What the peer listener speaks, if not plain HTTP.
     shown: Option<Arc<Tls>>,
+    /// What this node shows them when it asks, now and later.
+    shows: Option<watch::Receiver<Arc<Shown>>>,
     us: Arc<Us>,
 }
 
@@ -65,13 +70,16 @@ impl Peers {
     pub(crate) fn of(
         config: &Config,
         peers: &PeersConfig,
+        tls: Option<&FileTls>,
         secrets: &Secrets,
         registry: &Registry,
     ) -> anyhow::Result<Self> {
         let metrics = PeerMetrics::register(registry).context("register the metrics of peers")?;
-        let (shown, shows) = peers.tls.as_ref().map(tls::of_peers).transpose()?.unzip();
+        let shown = tls.map(FileTls::listener);
+        let shows = tls.and_then(FileTls::shows);
+        let first = shows.as_ref().map(|shows| Arc::clone(&shows.borrow()));
         let peer = |(dc, peer): &(Dc, PeerConfig)| {
-            let tls = shows.clone().zip(peer.tls_name.clone()).map(|(config, name)| PeerTls { config, name });
+            let tls = first.clone().zip(peer.tls_name.clone()).map(|(config, name)| PeerTls { config, name });
             let asks =
                 peer::Us { dc: config.dc.clone(), index_fingerprint: index_fingerprint(&secrets.index) };
             Arc::new(HttpPeer::new(asks, dc.clone(), peer.urls.clone(), tls, metrics.clone()))
@@ -84,6 +92,7 @@ impl Peers {
             all: peers.dcs.iter().map(peer).collect(),
             names: names.collect(),
             shown,
+            shows,
             us: Arc::new(Us {
                 fingerprints: secrets.fingerprints(),
                 log: log_kind(config),
@@ -121,6 +130,15 @@ impl Peers {
         }
     }
 
+    /// Shows this to each of them from the next connection on.
+    fn show(&self, config: &Arc<Shown>) {
+        for peer in &self.all {
+            let name = self.names.get(peer.dc()).cloned().flatten();
+            peer.show_tls(name.map(|name| PeerTls { config: Arc::clone(config), name }));
+        }
+        tracing::info!("New calls to other data centres show the new certificate");
+    }
+
     /// Compares this node with each of them until `stop`. Holds `latch` until every one that answers fits: after that, one that
     /// does not is not asked any more, and this node goes on.
     pub(crate) async fn watch(self, latch: Latch, stop: CancellationToken) -> anyhow::Result<()> {
@@ -128,7 +146,12 @@ impl Peers {
         greet.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut latch, mut said) =
             (Some(latch), self.all.iter().map(|_| Said::default()).collect::<Vec<_>>());
+        let mut shows = self.shows.clone();
         while stop.run_until_cancelled(greet.tick()).await.is_some() {
+            if let Some(shows) = shows.as_mut().filter(|shows| shows.has_changed().unwrap_or(false)) {
+                let config = Arc::clone(&shows.borrow_and_update());
+                self.show(&config);
+            }
             let greeted = futures::future::join_all(self.all.iter().map(|peer| peer.greet()));
             let Some(greeted) = stop.run_until_cancelled(greeted).await else { break };
             let mut all_fit = true;

@@ -38,16 +38,9 @@ impl TwoDcs {
     pub(crate) fn start_with_tls(authority: &Authority) -> Self {
         let (of_eqiad, of_codfw) = (free(), free());
         let (to_eqiad, to_codfw) = (Proxy::to(of_eqiad), Proxy::to(of_codfw));
-        let shown = |dc: &str| authority.issue_for(&format!("{dc}.solera.test"));
         let start = |dc, listen, other, others| {
-            let shown = shown(dc);
-            Launch::serve(&config(dc, listen, &tls_of(other, others)))
-                .file("index", SECRET)
-                .file("ring", RING)
-                .file("peer.pem", shown.cert)
-                .file("peer.key", shown.key)
-                .file("ca.pem", authority.pem())
-                .start_without_waiting()
+            let config = config(dc, listen, &tls_of(other, others));
+            launch_with_tls(authority, dc, &config).start_without_waiting()
         };
         let eqiad = start("eqiad", of_eqiad, "codfw", to_codfw.address);
         let codfw = start("codfw", of_codfw, "eqiad", to_eqiad.address);
@@ -59,7 +52,7 @@ impl TwoDcs {
 /// The index secret of both.
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-pub(crate) const RING: &str = "fedcba9876543210fedcba9876543210";
+const RING: &str = "fedcba9876543210fedcba9876543210";
 
 /// A node of `dc` that listens for peers there, and finds those of `other` here.
 pub(crate) fn launch(
@@ -73,14 +66,26 @@ pub(crate) fn launch(
     Launch::serve(&config(dc, peers_listen, &peers)).file("index", index).file("ring", RING)
 }
 
-fn tls_of(other: &str, others: SocketAddr) -> String {
+/// A node of `dc` with this configuration, and with the files that [`tls_of`] names.
+pub(crate) fn launch_with_tls(authority: &Authority, dc: &str, config: &str) -> Launch {
+    let shown = authority.issue_for(&format!("{dc}.solera.test"));
+    Launch::serve(config)
+        .file("index", SECRET)
+        .file("ring", RING)
+        .file("peer.pem", shown.cert)
+        .file("peer.key", shown.key)
+        .file("ca.pem", authority.pem())
+}
+
+/// What belongs under `peers` of a node that finds those of `other` here.
+pub(crate) fn tls_of(other: &str, others: SocketAddr) -> String {
     format!(
         "tls: {{ cert: '${{DIR}}/peer.pem', key: '${{DIR}}/peer.key', ca: '${{DIR}}/ca.pem' }}, \
          dcs: {{ {other}: {{ urls: [ 'https://{others}' ], tls_name: {other}.solera.test }} }}"
     )
 }
 
-fn config(dc: &str, peers_listen: SocketAddr, peers: &str) -> String {
+pub(crate) fn config(dc: &str, peers_listen: SocketAddr, peers: &str) -> String {
     format!(
         "dc: {dc}\n\
          secrets: {{ index: {{ file: '${{DIR}}/index' }}, ring: [ {{ id: 1, file: '${{DIR}}/ring' }} ] }}\n\

@@ -10,7 +10,7 @@
 //! ```
 #![allow(dead_code, reason = "a toolbox: not every module of the tests uses every tool")]
 
-mod dcs;
+pub(crate) mod dcs;
 mod http;
 mod kafka;
 mod mirror;
@@ -21,7 +21,7 @@ mod sessions;
 mod tls;
 mod wait;
 
-pub(crate) use dcs::{RING, SECRET, TwoDcs, free, launch};
+pub(crate) use dcs::{SECRET, TwoDcs, free, launch};
 pub(crate) use http::{Connection, Response, message, socket};
 pub(crate) use kafka::Kafka;
 pub(crate) use mirror::Mirror;

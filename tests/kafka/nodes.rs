@@ -2,6 +2,8 @@
 
 use std::{fs, time::Duration};
 
+use schemas::Topic;
+
 use crate::harness::{Kafka, Launch, Node, check_sessions, eventually, program, session, write_sessions};
 
 /// A configuration of the data centre `dc` on this broker, and one more line.
@@ -24,7 +26,8 @@ pub(super) fn launch(config: &str) -> Launch {
 pub(super) fn topics(command: &str, config: &str) -> (Option<i32>, String) {
     let launch = launch(config);
     let file = launch.written_config();
-    program(&["topics", command, "--config", &file.display().to_string()])
+    let (file, words) = (file.display().to_string(), command.split(' ').collect::<Vec<_>>());
+    program(&[&["topics"], &words[..], &["--config", &file]].concat())
 }
 
 /// Makes the topics of a configuration.
@@ -125,6 +128,36 @@ fn a_topic_that_breaks_a_promise_is_refused_by_name_and_apply_mends_it() {
     apply_topics(&config);
     let node = launch(&config).start();
     assert_eq!(node.post(&session(1), "x").status, 201);
+}
+
+#[test]
+fn compaction_is_held_back_and_let_go_and_apply_leaves_that_alone() {
+    if super::left_out() {
+        return;
+    }
+    let kafka = Kafka::shared();
+    let (dc, runtime) = (kafka.dc(), tokio::runtime::Runtime::new().unwrap());
+    let config = config(kafka, &dc, "");
+    assert_eq!(topics("hold", &config).0, Some(3), "there is no topic yet");
+    apply_topics(&config);
+    let topic = Topic { origin: dc.parse().unwrap(), store: "sessions".parse().unwrap() };
+    let lag = |setting: &str| {
+        let found = runtime.block_on(kafka.cluster().describe(&topic)).unwrap().unwrap();
+        found.settings[setting].parse::<u64>().unwrap()
+    };
+    let planned = (lag("min.compaction.lag.ms"), lag("max.compaction.lag.ms"));
+    let (code, said) = topics("hold", &config);
+    assert_eq!(code, Some(0), "{said}");
+    let held = (lag("min.compaction.lag.ms"), lag("max.compaction.lag.ms"));
+    assert!(planned.0 < held.0 && held.0 < held.1, "{planned:?} {held:?}");
+    assert_eq!(held.0, lag("retention.ms"));
+    apply_topics(&config);
+    assert_eq!(lag("min.compaction.lag.ms"), held.0);
+    let (code, said) = topics("check", &config);
+    assert!(code == Some(0) && said.contains("its compaction is held"), "{said}");
+    assert_eq!(topics("hold --release", &config).0, Some(0));
+    assert_eq!((lag("min.compaction.lag.ms"), lag("max.compaction.lag.ms")), planned);
+    assert!(!topics("check", &config).1.contains("held"));
 }
 
 #[test]

@@ -125,19 +125,40 @@ impl TopicPlan {
             set("retention.bytes", "-1".to_owned(), Need::AtLeast),
             set("delete.retention.ms", millis(tombstones), Need::AtLeast),
             set("message.timestamp.type", "LogAppendTime".to_owned(), Need::Equal),
-            set("min.compaction.lag.ms", millis(self.compaction_lag), Need::AtLeast),
+            set(MIN_LAG, millis(self.compaction_lag), Need::AtLeast),
             set("min.insync.replicas", (self.replication / 2 + 1).to_string(), Need::AtLeast),
             set("unclean.leader.election.enable", "false".to_owned(), Need::Equal),
             set("max.message.bytes", self.record_bytes_max.to_string(), Need::AtLeast),
-            set("max.compaction.lag.ms", millis(self.compaction_lag + HOUR), Need::Advised),
+            set(MAX_LAG, millis(self.compaction_lag + HOUR), Need::Advised),
             set("min.cleanable.dirty.ratio", "0.2".to_owned(), Need::Advised),
             set("segment.ms", millis(SEGMENT), Need::Advised),
             set("segment.bytes", (128 * 1024 * 1024).to_string(), Need::Advised),
         ]
     }
 
-    /// Where `found` is not like this.
+    /// The same plan for a topic whose compaction is held: while a mirror is down, nothing may be compacted that it has not
+    /// copied. What is older than the retention concerns nobody.
+    #[must_use]
+    pub fn held(&self) -> Self {
+        let lag = self.retention().unwrap_or(schemas::caps::UNLIMITED_TOMBSTONE_RETENTION);
+        Self { compaction_lag: self.compaction_lag.max(lag), ..self.clone() }
+    }
+
+    /// How long `found` holds back its compaction, if that is longer than planned.
+    pub fn holds_back(&self, found: &Found) -> Option<Duration> {
+        let lag = Duration::from_millis(found.settings.get(MIN_LAG)?.parse().ok()?);
+        (self.compaction_lag < lag).then_some(lag)
+    }
+
+    /// Where `found` is not like this. One whose compaction is held back longer than planned is as it was wanted.
     pub fn compare(&self, found: &Found) -> Vec<Difference> {
+        match self.holds_back(found) {
+            Some(compaction_lag) => Self { compaction_lag, ..self.clone() }.compare_exactly(found),
+            None => self.compare_exactly(found),
+        }
+    }
+
+    fn compare_exactly(&self, found: &Found) -> Vec<Difference> {
         let topic = self.topic.to_string();
         let difference = |setting, found, needed, breaks| Difference {
             topic: topic.clone(),
@@ -176,6 +197,10 @@ impl TopicPlan {
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
+
+const MIN_LAG: &str = "min.compaction.lag.ms";
+
+const MAX_LAG: &str = "max.compaction.lag.ms";
 
 /// Compaction and retention look at whole segments, but for the one that is written.
 const SEGMENT: Duration = Duration::from_secs(600);
@@ -287,18 +312,36 @@ impl Cluster {
     /// # Errors
     /// When the cluster does not answer, or does not do it.
     pub async fn adjust(&self, plan: &TopicPlan, found: &Found) -> Result<(), TopicsError> {
-        let (name, settings) = (plan.topic.to_string(), plan.settings());
+        let compaction_lag = plan.holds_back(found).unwrap_or(plan.compaction_lag);
+        let settings = TopicPlan { compaction_lag, ..plan.clone() }.settings().into_iter();
+        let unmet = settings.filter(|Setting { name, value, need }| {
+            !need.is_met(value, found.settings.get(*name).map_or("", String::as_str))
+        });
+        self.alter(plan, found, unmet.collect()).await
+    }
+
+    /// Gives a topic the compaction lag of its plan, and leaves all else.
+    ///
+    /// # Errors
+    /// When the cluster does not answer, or does not do it.
+    pub async fn set_compaction_lag(&self, plan: &TopicPlan, found: &Found) -> Result<(), TopicsError> {
+        let lags = plan.settings().into_iter().filter(|setting| [MIN_LAG, MAX_LAG].contains(&setting.name));
+        self.alter(plan, found, lags.collect()).await
+    }
+
+    async fn alter(
+        &self,
+        plan: &TopicPlan,
+        found: &Found,
+        settings: Vec<Setting>,
+    ) -> Result<(), TopicsError> {
+        let name = plan.topic.to_string();
         // What is altered replaces what the topic had of its own, so that is said again.
         let mut wanted: BTreeMap<&str, &str> = BTreeMap::new();
         for own in &found.own {
             wanted.insert(own, &found.settings[own]);
         }
-        for Setting { name, value, need } in &settings {
-            let has = found.settings.get(*name).map_or("", String::as_str);
-            if !need.is_met(value, has) {
-                wanted.insert(name, value);
-            }
-        }
+        wanted.extend(settings.iter().map(|setting| (setting.name, setting.value.as_str())));
         let altered = wanted
             .into_iter()
             .fold(AlterConfig::new(ResourceSpecifier::Topic(&name)), |alter, (name, value)| {
@@ -404,6 +447,19 @@ mod tests {
             topic.settings.insert(setting.to_owned(), found.to_owned());
             assert_eq!(plan().compare(&topic), [], "{setting}={found}");
         }
+    }
+
+    #[test]
+    fn a_topic_whose_compaction_is_held_is_as_planned() {
+        let held = plan().held();
+        assert_eq!(held.compaction_lag, plan().retention().unwrap());
+        assert_eq!(plan().compare(&as_planned(&held)), []);
+        assert_eq!(plan().holds_back(&as_planned(&held)), plan().retention());
+        assert_eq!(plan().holds_back(&as_planned(&plan())), None);
+        let mut other = as_planned(&held);
+        other.settings.insert("segment.ms".to_owned(), "1".to_owned());
+        assert_eq!(plan().compare(&other).len(), 1);
+        assert_eq!(held.held(), held);
     }
 
     #[test]

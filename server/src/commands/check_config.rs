@@ -19,7 +19,7 @@ pub(super) fn check(file: &Path) -> anyhow::Result<()> {
     }
     match parsed.config {
         Ok(config) => {
-            check_certificate(&config).with_context(|| format!("{} cannot be used", file.display()))?;
+            check_certificates(&config).with_context(|| format!("{} cannot be used", file.display()))?;
             say(&format!("{}: in order", file.display()))
         }
         Err(problems) => {
@@ -30,13 +30,17 @@ pub(super) fn check(file: &Path) -> anyhow::Result<()> {
 }
 
 /// Whether certificate and key fit, if they can be read: where a file is checked is not always where it is used.
-fn check_certificate(config: &Config) -> anyhow::Result<()> {
-    let Some(files) = &config.listener.tls else { return Ok(()) };
-    match tls::check(files) {
-        Ok(warnings) => warnings.iter().try_for_each(|warning| say(&format!("warning: {warning}"))),
-        Err(unreadable @ tls::Error::Unreadable { .. }) => {
-            say(&format!("warning: not checked: {unreadable}"))
+fn check_certificates(config: &Config) -> anyhow::Result<()> {
+    let of_data = config.listener.tls.as_ref().map(|files| (tls::DATA, files));
+    let of_peers = config.peers.as_ref().and_then(|peers| Some((tls::PEERS, peers.tls.as_ref()?)));
+    for (names, files) in of_data.into_iter().chain(of_peers) {
+        match tls::check(names, files) {
+            Ok(warnings) => warnings.iter().try_for_each(|warning| say(&format!("warning: {warning}")))?,
+            Err(unreadable @ tls::Error::Unreadable { .. }) => {
+                say(&format!("warning: not checked: {unreadable}"))?;
+            }
+            Err(error) => return Err(error.into()),
         }
-        Err(error) => Err(error.into()),
     }
+    Ok(())
 }

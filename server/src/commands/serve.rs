@@ -18,7 +18,7 @@ use crate::{
     config::{self, Config, Problem, SecretsConfig},
     node, secrets,
     telemetry::{self, Log},
-    tls::DataTls,
+    tls::{Certificates, FileTls},
 };
 
 /// How long threads that block on the disk may go on once all is closed. What was acknowledged is in the log.
@@ -118,7 +118,11 @@ fn run(
     let stop = CancellationToken::new();
     let outcome: anyhow::Result<()> = runtime.block_on(async {
         let tls = configs.first().and_then(|config| config.listener.tls.as_ref());
-        let tls = tls.map(DataTls::load).transpose()?.map(Arc::new);
+        let peers = configs.first().and_then(|config| config.peers.as_ref()?.tls.as_ref());
+        let tls = Certificates {
+            data: tls.map(FileTls::of_data).transpose()?.map(Arc::new),
+            peers: peers.map(FileTls::of_peers).transpose()?.map(Arc::new),
+        };
         obey_signals(at_hang_up, log.clone(), tls.clone(), stop.clone())?;
         let (silent, listening) = (Cell::new(configs.len()), Cell::new(Some(listening)));
         let nodes = configs.into_iter().map(async |config| {
@@ -146,7 +150,7 @@ fn run(
 fn obey_signals(
     at_hang_up: AtHangUp,
     log: Log,
-    tls: Option<Arc<DataTls>>,
+    tls: Certificates,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
@@ -159,7 +163,7 @@ fn obey_signals(
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 _ = hang_up.recv() => if let AtHangUp::Reload(file, log) = &at_hang_up {
-                    reload(file, log, tls.as_deref());
+                    reload(file, log, &tls);
                     continue;
                 },
             }
@@ -177,8 +181,8 @@ fn obey_signals(
 }
 
 /// Reads the file again and takes over what can change while the program runs: the level of the log, and the
-/// certificate.
-fn reload(file: &Path, log: &Log, tls: Option<&DataTls>) {
+/// certificates.
+fn reload(file: &Path, log: &Log, tls: &Certificates) {
     let config = read(file).and_then(|config| {
         log.set_level(config.telemetry.log_level)?;
         Ok(config)
@@ -188,15 +192,18 @@ fn reload(file: &Path, log: &Log, tls: Option<&DataTls>) {
         Err(error) => return tracing::error!("Nothing was changed: {error:#}"),
     };
     tracing::info!("Read {} again: the log level is {:?}", file.display(), config.telemetry.log_level);
-    match (tls, config.listener.tls) {
-        (Some(tls), Some(files)) => {
-            if let Err(error) = tls.reload(&files) {
-                tracing::error!("The certificate in use stays: {error}, then send SIGHUP again");
+    let of_peers = config.peers.and_then(|peers| peers.tls);
+    for (name, tls, files) in [("tls", &tls.data, config.listener.tls), ("peers.tls", &tls.peers, of_peers)] {
+        match (tls, files) {
+            (Some(tls), Some(files)) => {
+                if let Err(error) = tls.reload(&files) {
+                    tracing::error!("The certificate in use stays: {error}, then send SIGHUP again");
+                }
             }
-        }
-        (None, None) => {}
-        (Some(_), None) | (None, Some(_)) => {
-            tracing::warn!("tls was added or left out: that takes a restart");
+            (None, None) => {}
+            (Some(_), None) | (None, Some(_)) => {
+                tracing::warn!("{name} was added or left out: that takes a restart");
+            }
         }
     }
 }

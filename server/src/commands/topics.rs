@@ -29,6 +29,19 @@ pub(super) enum TopicsCommand {
     /// Compares the topics with what they are to be like. Exit code 3: one is missing; 5: one breaks a promise.
     #[command(after_help = "Example: solera topics check --config /etc/solera/config.yaml")]
     Check(TopicsArgs),
+    /// Holds back the compaction of the topics, while a mirror is down for longer than the lag that they were planned with.
+    ///
+    /// A mirror that comes back copies what is there: of a session that was written twice while it was down, compaction
+    /// leaves one record, and then gaps in the copy mean nothing any more. To be given in the cluster that is not copied. `--release`
+    /// ends it.
+    #[command(after_help = "Example: solera topics hold --config /etc/solera/config.yaml")]
+    Hold {
+        #[command(flatten)]
+        args: TopicsArgs,
+        /// Ends it: the topics get the lag of the configuration again.
+        #[arg(long)]
+        release: bool,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -39,7 +52,10 @@ pub(super) struct TopicsArgs {
 }
 
 pub(super) fn run(command: &TopicsCommand) -> anyhow::Result<()> {
-    let (TopicsCommand::Plan(args) | TopicsCommand::Apply(args) | TopicsCommand::Check(args)) = command;
+    let (TopicsCommand::Plan(args)
+    | TopicsCommand::Apply(args)
+    | TopicsCommand::Check(args)
+    | TopicsCommand::Hold { args, .. }) = command;
     let file = &args.config;
     let text = fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
     let config = serve::usable(file, config::parse(&text).config)?;
@@ -60,6 +76,7 @@ pub(super) fn run(command: &TopicsCommand) -> anyhow::Result<()> {
     runtime.block_on(async {
         match command {
             TopicsCommand::Apply(_) => apply(&cluster, &plans).await,
+            TopicsCommand::Hold { release, .. } => hold(&cluster, &plans, *release).await,
             _ => check(&cluster, &plans).await,
         }
     })
@@ -99,6 +116,22 @@ async fn apply(cluster: &Arc<Cluster>, plans: &[TopicPlan]) -> anyhow::Result<()
     if left.is_empty() { Ok(()) } else { Err(Failure::Mismatch(left.join("\n")).into()) }
 }
 
+async fn hold(cluster: &Arc<Cluster>, plans: &[TopicPlan], release: bool) -> anyhow::Result<()> {
+    let mut missing = Vec::new();
+    for plan in plans {
+        let topic = &plan.topic;
+        let Some(found) = look(cluster, plan).await? else {
+            missing.push(format!("the topic {topic} does not exist: `solera topics apply` makes it"));
+            continue;
+        };
+        let wanted = if release { plan.clone() } else { plan.held() };
+        cluster.set_compaction_lag(&wanted, &found).await?;
+        let hours = wanted.compaction_lag.as_secs_f64() / 3600.0;
+        say(&format!("{topic}: nothing younger than {hours:.1} hours is compacted"))?;
+    }
+    if missing.is_empty() { Ok(()) } else { Err(Failure::NotFound(missing.join("\n")).into()) }
+}
+
 async fn check(cluster: &Arc<Cluster>, plans: &[TopicPlan]) -> anyhow::Result<()> {
     let (mut missing, mut broken) = (Vec::new(), Vec::new());
     for plan in plans {
@@ -112,7 +145,11 @@ async fn check(cluster: &Arc<Cluster>, plans: &[TopicPlan]) -> anyhow::Result<()
             say(&difference.to_string())?;
         }
         if breaks.is_empty() {
-            say(&format!("{}: in order", plan.topic))?;
+            let held = match plan.holds_back(&found) {
+                Some(_) => ", and its compaction is held: `solera topics hold --release` ends that",
+                None => "",
+            };
+            say(&format!("{}: in order{held}", plan.topic))?;
         }
         broken.extend(breaks.iter().map(Difference::to_string));
     }

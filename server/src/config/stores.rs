@@ -13,6 +13,9 @@ use super::{
 /// The store that a file without `stores` has.
 pub(super) const ONLY: &str = "sessions";
 
+/// How topics end that MirrorMaker takes for its own: see `deploy/mirrormaker/README.md`.
+const MIRROR_MAKERS: &str = "heartbeats";
+
 /// Kask's default.
 const KASK_BASE_URI: &str = "/v1/";
 
@@ -32,6 +35,14 @@ pub(super) fn read(
     let Some(drafts) = top.optional("stores", named(section(draft)))? else {
         return Ok(only(base_uri?, default_ttl?, read_consistency));
     };
+    if let Some((name, _)) =
+        drafts.iter().find(|draft: &&(StoreName, Draft)| draft.0.as_str().ends_with(MIRROR_MAKERS))
+    {
+        let need = "another name: MirrorMaker takes a topic that ends like this for its own, and renames it";
+        return Err(
+            top.refuse("stores", Refusal::new(format!("a store `{name}`"), need, "for example `beats`"))
+        );
+    }
     let named = base_uri.clone().ok().flatten();
     agree(top, &drafts, base_uri, default_ttl)?;
     let stores = drafts.into_iter().map(|(name, draft)| Ok((name, draft.finish()?)));

@@ -32,10 +32,10 @@ pub(crate) struct Names {
 }
 
 /// Those of the data listener.
-pub(super) const DATA: Names = Names { cert: "tls.cert", key: "tls.key", ca: "tls.client_ca" };
+pub(crate) const DATA: Names = Names { cert: "tls.cert", key: "tls.key", ca: "tls.client_ca" };
 
 /// Those of data centres among themselves.
-pub(super) const PEERS: Names = Names { cert: "peers.tls.cert", key: "peers.tls.key", ca: "peers.tls.ca" };
+pub(crate) const PEERS: Names = Names { cert: "peers.tls.cert", key: "peers.tls.key", ca: "peers.tls.ca" };
 
 /// What the files amount to.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
-//! The data listener's certificate: read at the start and at SIGHUP, and watched until it ends.
+//! The certificates of the data listener and of data centres among themselves: read at the start and at SIGHUP, and watched until
+//! they end.
 //!
 //! ```text
 //!   files    what is in them, whether they fit            expiry    when a certificate ends
@@ -16,26 +17,41 @@ use std::{
 use api::Tls;
 use jiff::Timestamp;
 use prometheus::{IntGauge, Registry};
-use rustls::ClientConfig;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::{
+    sync::watch,
+    time::{MissedTickBehavior, interval},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::TlsFiles;
 use expiry::Worry;
-pub(crate) use files::Error;
 use files::Identity;
+pub(crate) use files::{DATA, Error, Names, PEERS};
+pub(crate) use rustls::ClientConfig as Shown;
 
 /// How often a certificate that ends soon is spoken of.
 const LOOK_EVERY: Duration = Duration::from_secs(86_400);
 
-/// TLS for the data listener, from files that can be read again while it runs.
+/// TLS from files that can be read again while it runs.
 #[derive(Debug)]
-pub(crate) struct DataTls {
+pub(crate) struct FileTls {
+    names: Names,
     listener: Arc<Tls>,
     in_use: Mutex<InUse>,
-    /// `solera_tls_certificate_expires_timestamp_seconds`: when the certificate in use ends, in Unix seconds; 0 when it
-    /// does not say.
+    /// `solera_tls_certificate_expires_timestamp_seconds`, and the same with `peer_`: when the certificate in use ends, in Unix
+    /// seconds; 0 when it does not say.
     expires: IntGauge,
+    /// What this node shows when it is the one that connects, where it is.
+    shows: Option<watch::Sender<Arc<Shown>>>,
+}
+
+/// What a process shows to whom, where it speaks TLS.
+#[derive(Clone, Debug)]
+pub(crate) struct Certificates {
+    /// To clients.
+    pub(crate) data: Option<Arc<FileTls>>,
+    /// To other data centres.
+    pub(crate) peers: Option<Arc<FileTls>>,
 }
 
 /// The certificate that new connections are shown.
@@ -45,21 +61,44 @@ struct InUse {
     expires: Option<Timestamp>,
 }
 
-impl DataTls {
-    /// Reads the files.
+impl FileTls {
+    /// That of the data listener.
     ///
     /// # Errors
-    /// When one of them cannot be used; it is named.
-    pub(crate) fn load(files: &TlsFiles) -> Result<Self, Error> {
-        let Identity { config, expires, warning } = files::read(files::DATA, files)?;
-        warn(warning);
+    /// When one of the files cannot be used; it is named.
+    pub(crate) fn of_data(files: &TlsFiles) -> Result<Self, Error> {
         let gauge = IntGauge::new(
             "solera_tls_certificate_expires_timestamp_seconds",
             "When the certificate of the data listener ends, in seconds since 1970.",
         );
-        let gauge = gauge.expect("the name is well formed");
+        Self::load(DATA, files, gauge.expect("the name is well formed"), None)
+    }
+
+    /// That of data centres among themselves, as the one that is asked and as the one that asks.
+    ///
+    /// # Errors
+    /// When one of the files cannot be used; it is named.
+    pub(crate) fn of_peers(files: &TlsFiles) -> Result<Self, Error> {
+        let gauge = IntGauge::new(
+            "solera_peer_tls_certificate_expires_timestamp_seconds",
+            "When the certificate that is shown to other data centres ends, in seconds since 1970.",
+        );
+        let shows = watch::Sender::new(files::read_client(PEERS, files)?);
+        Self::load(PEERS, files, gauge.expect("the name is well formed"), Some(shows))
+    }
+
+    fn load(
+        names: Names,
+        files: &TlsFiles,
+        gauge: IntGauge,
+        shows: Option<watch::Sender<Arc<Shown>>>,
+    ) -> Result<Self, Error> {
+        let Identity { config, expires, warning } = files::read(names, files)?;
+        warn(warning);
         gauge.set(seconds(expires));
         Ok(Self {
+            names,
+            shows,
             listener: Arc::new(Tls::new(config)),
             in_use: Mutex::new(InUse { cert: files.cert.clone(), expires }),
             expires: gauge,
@@ -71,7 +110,10 @@ impl DataTls {
     /// # Errors
     /// When one of them cannot be used; it is named, and everything is as before.
     pub(crate) fn reload(&self, files: &TlsFiles) -> Result<(), Error> {
-        let Identity { config, expires, warning } = files::read(files::DATA, files)?;
+        let Identity { config, expires, warning } = files::read(self.names, files)?;
+        if let Some(shows) = &self.shows {
+            shows.send_replace(files::read_client(self.names, files)?);
+        }
         warn(warning);
         self.listener.show(config);
         self.expires.set(seconds(expires));
@@ -87,12 +129,20 @@ impl DataTls {
         Arc::clone(&self.listener)
     }
 
+    /// What this node shows when it connects to others, now and later.
+    pub(crate) fn shows(&self) -> Option<watch::Receiver<Arc<Shown>>> {
+        self.shows.as_ref().map(watch::Sender::subscribe)
+    }
+
     /// Registers the metrics.
     ///
     /// # Errors
     /// When they are registered already.
     pub(crate) fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        self.listener.register(registry)?;
+        // Handshakes that fail are counted for clients.
+        if self.shows.is_none() {
+            self.listener.register(registry)?;
+        }
         registry.register(Box::new(self.expires.clone()))
     }
 
@@ -122,22 +172,12 @@ impl DataTls {
     }
 }
 
-/// What data centres show each other: as the one that is asked, and as the one that asks. Read once, at the start.
-///
-/// # Errors
-/// When one of the files cannot be used; it is named.
-pub(crate) fn of_peers(files: &TlsFiles) -> Result<(Arc<Tls>, Arc<ClientConfig>), Error> {
-    let Identity { config, warning, .. } = files::read(files::PEERS, files)?;
-    warn(warning);
-    Ok((Arc::new(Tls::new(config)), files::read_client(files::PEERS, files)?))
-}
-
 /// Whether the files can be used, and what to say of them if they can.
 ///
 /// # Errors
 /// When one of them cannot be used; it is named.
-pub(crate) fn check(files: &TlsFiles) -> Result<Vec<String>, Error> {
-    let Identity { expires, warning, .. } = files::read(files::DATA, files)?;
+pub(crate) fn check(names: Names, files: &TlsFiles) -> Result<Vec<String>, Error> {
+    let Identity { expires, warning, .. } = files::read(names, files)?;
     let worry = expires.and_then(|expires| {
         let cert = files.cert.display();
         expiry::worry(expires, Timestamp::now())

@@ -4,7 +4,7 @@ use std::{
     fmt,
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -55,6 +55,8 @@ const LOG_PATIENCE: Duration = Duration::from_secs(5);
 /// The part of what is left that a peer's answer needs to get back: it is told to be done before.
 const WAY_BACK: Duration = Duration::from_millis(100);
 
+type PeerClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
 /// Another data centre, at the addresses of its nodes.
 pub struct HttpPeer {
     dc: Dc,
@@ -62,7 +64,8 @@ pub struct HttpPeer {
     nodes: Vec<PeerUrl>,
     /// The node that answered last.
     preferred: AtomicUsize,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// Replaced when this node gets another certificate.
+    client: RwLock<PeerClient>,
     state: Mutex<State>,
     metrics: PeerMetrics,
 }
@@ -149,14 +152,7 @@ impl HttpPeer {
     /// Without a single node: the configuration sees to that.
     pub fn new(us: Us, dc: Dc, nodes: Vec<PeerUrl>, tls: Option<PeerTls>, metrics: PeerMetrics) -> Self {
         assert!(!nodes.is_empty(), "a peer has a node at least");
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_PATIENCE));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(IDLE_MAX)
-            .pool_timer(TokioTimer::new())
-            .build(over_tls(connector, tls));
+        let client = RwLock::new(client(tls));
         metrics.expect(&dc);
         Self { dc, us, nodes, preferred: AtomicUsize::new(0), client, state: Mutex::default(), metrics }
     }
@@ -221,6 +217,11 @@ impl HttpPeer {
             end: Offset(offset(LOG_END)?),
             entries: frames::decode(answer.into_body()).map_err(strange)?,
         })
+    }
+
+    /// Shows it another certificate, or trusts other authorities, from the next call on.
+    pub fn show_tls(&self, tls: Option<PeerTls>) {
+        *self.client.write().expect("no holder panics") = client(tls);
     }
 
     /// Does not ask it any more, for this reason, until it is `None`.
@@ -349,7 +350,8 @@ impl HttpPeer {
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body.clone()))
             .map_err(strange)?;
-        let response = self.client.request(request).await.map_err(|error| {
+        let client = self.client.read().expect("no holder panics").clone();
+        let response = client.request(request).await.map_err(|error| {
             tracing::debug!("{} at {node}: {}", self.dc, WithSources(&error));
             if error.is_connect() { Silence::Unreachable } else { Silence::NoAnswer }
         })?;
@@ -487,6 +489,17 @@ impl fmt::Display for WithSources<'_> {
         write!(f, "{}", self.0)?;
         self.0.source().map_or(Ok(()), |source| write!(f, ": {}", WithSources(source)))
     }
+}
+
+fn client(tls: Option<PeerTls>) -> PeerClient {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT_PATIENCE));
+    Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(IDLE_MAX)
+        .pool_timer(TokioTimer::new())
+        .build(over_tls(connector, tls))
 }
 
 /// How long somebody there may take for an answer that comes back in time, in milliseconds.

@@ -38,6 +38,14 @@ fn a_store_has_defaults_for_all_but_its_path() {
 }
 
 #[test]
+fn no_store_has_a_name_that_mirror_maker_takes_for_its_own() {
+    let line = "stores: found a store `my-heartbeats`, needs another name: MirrorMaker takes a topic that ends like this for its own, \
+                and renames it (for example `beats`)";
+    check_reports(&[("stores: { my-heartbeats: { base_uri: /a } }", &[line])]);
+    read_well(&format!("{LEAST}stores: {{ heartbeats-of-mine: {{ base_uri: /a }} }}"));
+}
+
+#[test]
 fn what_a_store_may_say_is_accepted() {
     for store in [
         "scope: mirrored",
