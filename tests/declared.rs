@@ -155,7 +155,7 @@ fn an_order_that_cannot_be_meant_is_refused() {
         ("codfw", "{\"state\":\"sideways\",\"depooled\":true}", 400),
         ("codfw", "{\"state\":\"down\",\"depooled\":true,\"now\":true}", 400),
         ("codfw", "", 400),
-        ("eqiad", "{\"state\":\"down\",\"depooled\":true}", 409),
+        ("eqiad", "{\"state\":\"down\",\"depooled\":true}", 400),
         ("esams", "{\"state\":\"down\",\"depooled\":true}", 404),
         ("Codfw", "{\"state\":\"up\"}", 404),
     ] {

@@ -105,7 +105,7 @@ pub(super) async fn declare(
     let dc = match dc.parse::<Dc>() {
         Ok(dc) if dc == app.dcs.us => {
             let detail = format!("a node of {dc} cannot know whether {dc} is down: say it to another one");
-            return problem(StatusCode::CONFLICT, "Not here", &detail);
+            return bad(&detail);
         }
         Ok(dc) => dc,
         Err(error) => return problem(StatusCode::NOT_FOUND, "No such data centre", &error.to_string()),
