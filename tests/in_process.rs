@@ -8,8 +8,8 @@
 use std::{path::Path, sync::Arc};
 
 use api::{
-    AnswerRoom, App, Backend, BodyRoom, Dcs, DiskRoom, Jobs, Lanes, Limits, Readiness, RingSecret, Sealer,
-    Secret, Stores,
+    AnswerRoom, App, Backend, BodyRoom, Comparisons, Dcs, DiskRoom, Jobs, Lanes, Limits, Readiness,
+    RingSecret, Sealer, Secret, Stores,
 };
 use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
@@ -206,6 +206,7 @@ fn app(store: &StoreNode, registry: &Registry) -> App {
         disk_room: DiskRoom::default(),
         dcs: Dcs { us: "eqiad".parse().unwrap(), peers: Arc::new([]) },
         jobs: Jobs::new().0,
+        comparisons: Comparisons::new("eqiad".parse().unwrap()).0,
         salt: || rand::random(),
         openapi: "".into(),
     }

@@ -16,6 +16,7 @@ mod chaos;
 mod cli;
 mod dcs;
 mod declared;
+mod diff;
 mod durability;
 mod faults;
 mod hostile;

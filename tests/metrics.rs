@@ -51,6 +51,11 @@ fn served() -> [String; 2] {
         let answer = admin(&node).exchange(message("GET", "/v1/jobs/1", &[], b"")).unwrap();
         (answer.json()["state"] == "done").then_some(())
     });
+    // Nothing is said of data centres before they were compared.
+    eventually("the data centres are compared", Duration::from_secs(30), || {
+        let answer = admin(&node).exchange(message("GET", "/metrics", &[], b"")).unwrap();
+        answer.text().contains("\nsolera_dcs_agree{").then_some(())
+    });
     [data, admin(&node)].map(|mut listener| {
         let answer = listener.exchange(message("GET", "/metrics", &[], b"")).unwrap();
         assert_eq!(answer.status, 200);

@@ -15,7 +15,11 @@ use http::{HeaderValue, StatusCode, Uri, header};
 use schemas::StoreName;
 use serde::Serialize;
 
-use crate::{App, Job, Routes, Task, brief_problem::brief_problem, routes::metrics};
+use crate::{
+    App, Job, NotCompared, Routes, Task,
+    brief_problem::brief_problem,
+    routes::{hashes, metrics},
+};
 
 /// What is known of one store.
 #[derive(Serialize)]
@@ -43,6 +47,8 @@ pub fn routes(app: App) -> Routes {
         .route("/v1/rebuild", post(|app, uri| order(app, uri, Task::Rebuild)))
         .route("/v1/verify", post(|app, uri| order(app, uri, Task::Verify)))
         .route("/v1/checkpoint", post(|app, uri| order(app, uri, Task::Checkpoint)))
+        .route("/v1/stores/{store}/hashes", get(hashes))
+        .route("/v1/stores/{store}/diff", get(diff))
         .route("/v1/jobs/{id}", get(job).delete(cancel))
         .route("/metrics", get(metrics))
         .fallback(|| async { StatusCode::NOT_FOUND })
@@ -63,6 +69,45 @@ async fn status(State(app): State<App>) -> Response {
         peers: peers::all(&app),
     };
     Json(status).into_response()
+}
+
+async fn hashes(State(app): State<App>, Path(store): Path<String>, uri: Uri) -> Response {
+    hashes::say(&app, &store, uri.query().unwrap_or_default()).await
+}
+
+/// `?between=DC,DC`, of which this node's is one. Answers when the two have been compared, which may take a minute.
+async fn diff(State(app): State<App>, Path(store): Path<String>, uri: Uri) -> Response {
+    let between = uri.query().and_then(|query| query.strip_prefix("between=")?.split_once(','));
+    let Some((one, other)) = between else {
+        return problem(
+            StatusCode::BAD_REQUEST,
+            "Bad request",
+            "?between= takes two data centres, with a comma",
+        );
+    };
+    let own = app.comparisons.dc.as_str();
+    let with = match (one == own, other == own) {
+        (true, false) => other,
+        (false, true) => one,
+        _ => {
+            let detail = format!("This is a node of {own}, which is to be one of the two");
+            return problem(StatusCode::NOT_FOUND, "No such data centre", &detail);
+        }
+    };
+    let Ok(with) = with.parse() else {
+        return problem(StatusCode::NOT_FOUND, "No such data centre", &format!("{with} is no name of one"));
+    };
+    let store = match hashes::open(&app, &store) {
+        Ok((store, _)) => store.clone(),
+        Err(closed) => return closed.into_response(),
+    };
+    match app.comparisons.compare(store, with).await {
+        Ok(compared) => Json(compared).into_response(),
+        Err(NotCompared::NoSuchDc(why)) => problem(StatusCode::NOT_FOUND, "No such data centre", &why),
+        Err(NotCompared::Unavailable(why)) => {
+            problem(StatusCode::SERVICE_UNAVAILABLE, "Cannot be compared", &why)
+        }
+    }
 }
 
 /// `?store=NAME` restricts the job to one store.

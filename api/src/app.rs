@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{AnswerRoom, BodyRoom, Dcs, DiskRoom, Jobs, Metrics, Readiness, Stores};
+use crate::{AnswerRoom, BodyRoom, Comparisons, Dcs, DiskRoom, Jobs, Metrics, Readiness, Stores};
 
 /// Everything that a handler may use. Cheap to clone; no globals.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct App {
     pub dcs: Dcs,
     /// Work that operators order.
     pub jobs: Jobs,
+    /// Comparisons with other data centres that they ask for.
+    pub comparisons: Comparisons,
     /// Gives random bytes that a value is sealed under. Never the same twice.
     pub salt: fn() -> [u8; 16],
     /// The OpenAPI template; its base URI is filled in at each request.

@@ -14,6 +14,7 @@ mod answer_room;
 mod app;
 mod body;
 mod brief_problem;
+mod comparisons;
 mod conditions;
 mod dcs;
 mod head;
@@ -38,6 +39,7 @@ pub mod admin;
 pub use answer_room::AnswerRoom;
 pub use app::{App, BuildInfo, Limits};
 pub use body::BodyRoom;
+pub use comparisons::{CompareOrder, Compared, Comparisons, DifferingKey, NotCompared};
 pub use dcs::{DECLARED_DOWN, Dcs};
 pub use jobs::{Busy, Ended, Job, JobState, JobStatus, Jobs, Task};
 pub use lanes::Lanes;
@@ -47,6 +49,7 @@ pub use readiness::{Latch, Readiness};
 pub use room::{DiskRoom, Room};
 pub use routes::{
     Routes,
+    hashes::{has_not_applied, said},
     peer::{PeerApp, peer_routes},
     routes,
 };

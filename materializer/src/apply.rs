@@ -6,7 +6,7 @@ use eventlog::LogClock;
 use schemas::{KeyId, Offset, Partition, Timestamp, Topic, Version};
 
 use crate::{
-    Census, CheckedBatch, Debts, Declarations, Declared, Head, HotCells, Marks, Noted, Recount, View,
+    Cell, Census, CheckedBatch, Debts, Declarations, Declared, Head, HotCells, Marks, Noted, Recount, View,
     ViewError, ViewWrite, Whose, fold,
 };
 
@@ -32,6 +32,8 @@ pub(crate) struct Folded {
     pub(crate) newest_seen: Option<Version>,
     pub(crate) tally: Tally,
     pub(crate) up_to: Offset,
+    /// What the view held of each key that was looked at.
+    pub(crate) before: BTreeMap<KeyId, Option<Head>>,
 }
 
 /// What of a batch is counted.
@@ -88,6 +90,7 @@ impl Target<'_> {
                 newest_append: changes.newest_append,
             },
             up_to,
+            before,
         })
     }
 
@@ -101,6 +104,13 @@ impl Target<'_> {
             Some(cell) => Ok(Some(Head::of(&cell))),
             None => self.view.head(key),
         }
+    }
+}
+
+impl Folded {
+    /// Its cells, each with what it takes the place of.
+    pub(crate) fn replacements(&self) -> impl Iterator<Item = (&KeyId, Option<Head>, &Cell)> {
+        self.write.cells.iter().map(|(key, cell)| (key, self.before.get(key).copied().flatten(), cell))
     }
 }
 

@@ -39,39 +39,48 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// What of a cell is needed to tell whether it wins, and how it is counted.
+/// What of a cell is needed to tell whether it wins, and how it is counted and summed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Which of two events is later.
     pub version: Version,
+    /// Until when the cell must be kept.
+    pub retain_until: Until,
+    /// Until when a set may be read; `None` for a delete.
+    pub expires_at: Option<Until>,
     /// How it is counted, if it is.
     pub counted: Option<(Slot, Count)>,
 }
 
 impl Head {
     /// Of a cell that has the contents in `sealed_bytes`; see [`Census`] for what counts.
-    pub fn of_live(version: Version, expires_at: Until, sealed_bytes: usize) -> Self {
+    pub fn of_live(version: Version, retain_until: Until, expires_at: Until, sealed_bytes: usize) -> Self {
         let bytes = (KEY_BYTES + sealed_bytes) as u64;
-        Self { version, counted: Some((Slot::of(Class::Live, expires_at), Count { cells: 1, bytes })) }
+        let counted = Some((Slot::of(Class::Live, expires_at), Count { cells: 1, bytes }));
+        Self { version, retain_until, expires_at: Some(expires_at), counted }
     }
 
     /// Of a cell whose contents were stripped.
-    pub const fn of_stripped(version: Version) -> Self {
-        Self { version, counted: None }
+    pub const fn of_stripped(version: Version, retain_until: Until, expires_at: Until) -> Self {
+        Self { version, retain_until, expires_at: Some(expires_at), counted: None }
     }
 
     /// Of a tombstone.
     pub fn of_tombstone(version: Version, retain_until: Until) -> Self {
         let slot = Slot::of(Class::Tombstone, retain_until);
-        Self { version, counted: Some((slot, Count { cells: 1, bytes: KEY_BYTES as u64 })) }
+        let counted = Some((slot, Count { cells: 1, bytes: KEY_BYTES as u64 }));
+        Self { version, retain_until, expires_at: None, counted }
     }
 
     /// Of `cell`.
     pub fn of(cell: &Cell) -> Self {
-        match &cell.state {
-            State::Live { expires_at, sealed } => Self::of_live(cell.version, *expires_at, sealed.0.len()),
-            State::Stripped { .. } => Self::of_stripped(cell.version),
-            State::Tombstone => Self::of_tombstone(cell.version, cell.retain_until),
+        let Cell { version, retain_until, headers: _, state } = cell;
+        match state {
+            State::Live { expires_at, sealed } => {
+                Self::of_live(*version, *retain_until, *expires_at, sealed.0.len())
+            }
+            State::Stripped { expires_at } => Self::of_stripped(*version, *retain_until, *expires_at),
+            State::Tombstone => Self::of_tombstone(*version, *retain_until),
         }
     }
 }

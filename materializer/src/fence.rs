@@ -10,6 +10,8 @@ use eventlog::Frontier;
 use schemas::{Offset, Partition, Position, Topic};
 use tokio::sync::oneshot;
 
+use crate::Frontiers;
+
 /// Waits until the view has applied a position.
 ///
 /// ```text
@@ -61,6 +63,15 @@ impl Fence {
         }
         let applied = progress.applied.entry(lane).or_insert(Offset::ZERO);
         *applied = (*applied).max(up_to);
+    }
+
+    /// How far each log has been applied.
+    pub fn applied(&self) -> Frontiers {
+        let mut frontiers = Frontiers::new();
+        for ((topic, partition), up_to) in &self.lock().applied {
+            frontiers.entry(topic.clone()).or_default().advance(*partition, *up_to);
+        }
+        frontiers
     }
 
     /// What was applied counts no more: a log is another one, or has lost its end, and the view is made anew.

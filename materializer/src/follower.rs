@@ -12,8 +12,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Census, CheckedBatch, Class, Debts, Declared, Expired, Fence, Metrics, Recount, Served, Serving, View,
-    ViewError, ViewWrite,
+    Beacons, Census, CheckedBatch, Class, Debts, Declared, Essences, Expired, Fence, Metrics, Recount,
+    Served, Serving, Sums, View, ViewError, ViewWrite,
     apply::{Target, marks, written},
     metrics::StoreMetrics,
     view::SavedLog,
@@ -21,6 +21,12 @@ use crate::{
 
 /// How often the follower looks for contents that expired.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// How often the follower counts cells of a view that it has not counted yet, when no batch is waiting.
+const COUNT_EVERY: Duration = Duration::from_millis(1);
+
+/// How much of the view it reads for that at a time: a batch that comes meanwhile waits for it. Some 64 MB a second.
+const COUNTED_BYTES: usize = 64 * 1024;
 
 /// How often a view whose disk is full is tried again. It recovers by itself, and finds out every 5 s whether it can.
 const TRY_EVERY: Duration = Duration::from_millis(200);
@@ -48,6 +54,10 @@ pub struct Follower {
     pub debts: Arc<Debts>,
     /// Learns what the logs say of data centres.
     pub declared: Arc<Declared>,
+    /// Learns what the view says, in sums.
+    pub sums: Arc<Sums>,
+    /// Learns which beacons were applied.
+    pub beacons: Arc<Beacons>,
     /// Learns why, when a log does not have any more what the view would go on with: it stands still until another view
     /// takes its place.
     pub lost: watch::Sender<Option<Arc<str>>>,
@@ -107,6 +117,8 @@ struct Apply {
     debts: Arc<Debts>,
     /// What it says of data centres.
     declared: Arc<Declared>,
+    /// Those of `into`.
+    sums: Arc<Sums>,
     /// That of `into`.
     census: Census,
     handover: Option<Handover>,
@@ -131,12 +143,14 @@ impl Apply {
         let counted = follower.metrics.of_store(follower.own.topic().store.as_str());
         let (into, debts) = (follower.serving.view(), Arc::clone(&follower.debts));
         let declared = Arc::clone(&follower.declared);
+        let sums = Arc::clone(&follower.sums);
         Self {
             follower,
             counted,
             into,
             debts,
             declared,
+            sums,
             census: Census::default(),
             handover: None,
             newest_version: None,
@@ -152,6 +166,8 @@ impl Apply {
         let mut batches = self.read_all(&saved.logs);
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut count = tokio::time::interval(COUNT_EVERY);
+        count.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             // Every branch is cancel-safe: a stream keeps a batch until it is taken.
             tokio::select! {
@@ -171,6 +187,8 @@ impl Apply {
                     }
                     None => return self.remember_clock(),
                 },
+                // After the batches: who writes waits for those.
+                _ = count.tick(), if self.sums.to_count_from().is_some() => self.count()?,
             }
         }
     }
@@ -210,11 +228,13 @@ impl Apply {
         let (view, hot) = (self.into.view(), Some(self.into.hot()));
         let mut target = Target { view, hot, debts, declared, census, clock };
         let batch = CheckedBatch::of(topic, mac, batch);
+        let beacons = Beacons::in_batch(&batch);
         let folded = target.fold((topic, own.topic()), batch, self.newest_version)?;
         self.newest_version = folded.newest_seen;
         if !self.write(&folded.write, stop).await? {
             return Ok(());
         }
+        self.sums.replace(self.follower.clock.gc_now(), folded.replacements());
         written(folded.write, &self.debts, &self.declared, Some(self.into.hot()));
 
         let Follower { clock, fence, observe, .. } = &self.follower;
@@ -225,6 +245,7 @@ impl Apply {
         } else {
             // IMPORTANT: whoever waits at the fence reads the view next, so the write came first.
             fence.publish(topic, partition, folded.up_to);
+            self.follower.beacons.applied(topic, partition, beacons);
         }
         self.show_debts();
         Ok(())
@@ -242,6 +263,7 @@ impl Apply {
         self.into = self.follower.serving.prepare(view);
         (self.debts, self.census) = (Arc::new(Debts::new(saved.debts)), saved.census);
         self.declared = Arc::new(Declared::new(saved.declared));
+        self.sums = Arc::default();
         self.newest_version = self.newest_version.max(saved.marks.newest_version);
         self.sweep_after = None;
         self.handover = Some(Handover { seen, served });
@@ -257,11 +279,13 @@ impl Apply {
         let Some(handover) = self.handover.take_if(|handover| handover.seen.iter().all(holds)) else {
             return Ok(());
         };
-        let Follower { serving, debts, declared, fence, .. } = &self.follower;
+        let Follower { serving, debts, declared, sums, fence, .. } = &self.follower;
         debts.replace_with(&self.debts);
         self.debts = Arc::clone(debts);
         declared.replace_with(&self.declared);
         self.declared = Arc::clone(declared);
+        sums.replace_with(&self.sums);
+        self.sums = Arc::clone(sums);
         // IMPORTANT: before the fence says that it holds more than the one before.
         serving.replace(Arc::clone(&self.into));
         for (topic, log) in &logs {
@@ -303,6 +327,14 @@ impl Apply {
             fence.goes_on();
         }
         Ok(true)
+    }
+
+    /// Counts some of the cells that were there before, or that a successor came with.
+    fn count(&self) -> Result<(), ViewError> {
+        let Some(after) = self.sums.to_count_from() else { return Ok(()) };
+        let Essences { cells, last } = self.into.view().essences(after, COUNTED_BYTES)?;
+        self.sums.count(self.follower.clock.gc_now(), &cells, last);
+        Ok(())
     }
 
     /// Drops the contents of some cells that expired. Only returns space: nothing is correct because of it.

@@ -42,19 +42,45 @@ impl Essence {
         !droppable(self.retain_until, gc_now)
     }
 
-    fn hash(&self) -> u128 {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(self.key.as_bytes());
-        hasher.update(&self.version.to_bytes());
-        hasher.update(&self.retain_until.bits().to_be_bytes());
-        match self.expires_at {
-            Some(expires_at) => hasher.update(b"set").update(&expires_at.bits().to_be_bytes()),
-            None => hasher.update(b"delete"),
-        };
-        let mut first = [0; 16];
-        hasher.finalize_xof().fill(&mut first);
-        u128::from_be_bytes(first)
+    /// In which bucket it is counted.
+    pub(crate) fn bucket(&self) -> usize {
+        bucket(&self.key)
     }
+
+    /// BLAKE3 of key id, version and `retain_until`, then of `set` and `expires_at`, or of `delete`: what data centres
+    /// compare, so it does not change.
+    fn digest(&self) -> blake3::Hash {
+        let mut bytes = [0; 51];
+        bytes[..16].copy_from_slice(self.key.as_bytes());
+        bytes[16..32].copy_from_slice(&self.version.to_bytes());
+        bytes[32..40].copy_from_slice(&self.retain_until.bits().to_be_bytes());
+        let len = match self.expires_at {
+            Some(expires_at) => {
+                bytes[40..43].copy_from_slice(b"set");
+                bytes[43..].copy_from_slice(&expires_at.bits().to_be_bytes());
+                bytes.len()
+            }
+            None => {
+                bytes[40..46].copy_from_slice(b"delete");
+                46
+            }
+        };
+        // In one call: a hasher that takes pieces is ten times as long as what it takes.
+        blake3::hash(&bytes[..len])
+    }
+
+    fn hash(&self) -> u128 {
+        u128::from_be_bytes(first(&self.digest()))
+    }
+
+    /// The first eight bytes of its hash: what [`Sums`](crate::Sums) add up.
+    pub(crate) fn short_hash(&self) -> u64 {
+        u64::from_be_bytes(first(&self.digest()))
+    }
+}
+
+fn first<const N: usize>(digest: &blake3::Hash) -> [u8; N] {
+    *digest.as_bytes().first_chunk().expect("a hash has 32 bytes")
 }
 
 impl Hashes {
@@ -92,7 +118,8 @@ impl std::fmt::Debug for Hashes {
     }
 }
 
-fn bucket(key: &KeyId) -> usize {
+/// The bucket of a key.
+pub(crate) fn bucket(key: &KeyId) -> usize {
     let [first, second, ..] = *key.as_bytes();
     usize::from(u16::from_be_bytes([first, second]) >> 4)
 }
@@ -136,6 +163,26 @@ mod tests {
             assert!(!a.agree_on(&b, &one.key));
             assert!(a.agree_on(&b, &KeyId::from_bytes([2; 16])));
         }
+    }
+
+    #[test]
+    fn the_hash_is_that_of_every_release() {
+        let bytes = |of: &Essence| {
+            let fixed =
+                [&of.key.as_bytes()[..], &of.version.to_bytes(), &of.retain_until.bits().to_be_bytes()];
+            let end = match of.expires_at {
+                Some(expires_at) => [&b"set"[..], &expires_at.bits().to_be_bytes()].concat(),
+                None => b"delete".to_vec(),
+            };
+            [fixed.concat(), end].concat()
+        };
+        let set = cell([1; 16], 2);
+        for essence in
+            [set, Essence { expires_at: Some(Until::Never), ..set }, Essence { expires_at: None, ..set }]
+        {
+            assert_eq!(essence.digest(), blake3::hash(&bytes(&essence)), "{essence:?}");
+        }
+        assert_eq!(format!("{:016x}", set.short_hash()), "172f7687b8808d71");
     }
 
     #[test]

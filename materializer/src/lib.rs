@@ -13,12 +13,16 @@
 //! - [`Reads`]: the view, as fresh as its store promises;
 //! - [`Hashes`]: what a view says, in 4096 numbers;
 //! - [`Declared`]: which data centres an operator has declared down;
+//! - [`Sums`]: the same, kept current as events are applied; [`Beacons`]: what was applied of the logs, as other data
+//!   centres can tell;
 //! - [`Census`]: how many sessions live, counted as they come and go;
 //! - [`View`]: what the fold reads and writes, in RocksDB ([`sessions`]) or in memory ([`memory`]).
 
 mod ahead;
 mod apply;
 mod barrier;
+mod beacons;
+mod buckets;
 mod cell;
 mod census;
 mod check;
@@ -35,12 +39,15 @@ mod outage;
 mod reads;
 mod replay;
 mod serving;
+mod sums;
 mod view;
 
 pub mod memory;
 pub mod sessions;
 
 pub use barrier::{Barrier, BarrierError};
+pub use beacons::Beacons;
+pub use buckets::cells_of;
 pub use cell::{Cell, State, Verdict, judge};
 pub use census::{Census, Class, Count, Head, Recount, Slot};
 pub use check::{Checked, CheckedBatch, Refusal};
@@ -57,4 +64,5 @@ pub use outage::{Outage, PROBE_EVERY, Silent};
 pub use reads::{Freshness, NotKnown, Reads};
 pub use replay::{Frontiers, Replay};
 pub use serving::{Served, Serving};
-pub use view::{Expired, Marks, Saved, SavedLog, View, ViewError, ViewWrite};
+pub use sums::{Hour, Summed, Sums};
+pub use view::{Essences, Expired, Marks, Saved, SavedLog, View, ViewError, ViewWrite};

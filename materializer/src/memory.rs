@@ -9,10 +9,13 @@ use std::{
 use eventlog::Incarnation;
 use schemas::{KeyId, Timestamp, Topic};
 
-use crate::{Cell, Expired, Saved, SavedLog, View, ViewError, ViewWrite};
+use crate::{Cell, Essence, Essences, Expired, Saved, SavedLog, View, ViewError, ViewWrite};
 
 /// Cells that one look for expired contents sees.
 const EXPIRED_CELLS: usize = 512;
+
+/// What a cell is taken to take, where bytes are asked for.
+const CELL_BYTES: usize = 256;
 
 /// Cells in a `BTreeMap`.
 #[derive(Debug, Default)]
@@ -74,6 +77,13 @@ impl View for MemoryView {
         let next = if seen.len() < EXPIRED_CELLS { None } else { seen.last().map(|(key, _)| *key) };
         let stripped = seen.into_iter().filter_map(|(key, cell)| Some((key, cell.stripped(gc_now)?)));
         Ok(Expired { stripped: stripped.collect(), next })
+    }
+
+    fn essences(&self, after: Option<KeyId>, bytes: usize) -> Result<Essences, ViewError> {
+        let limit = 1 + bytes / CELL_BYTES;
+        let seen = self.scan(after, limit)?;
+        let last = if seen.len() < limit { None } else { seen.last().map(|(key, _)| *key) };
+        Ok(Essences { cells: seen.iter().map(|(key, cell)| Essence::of(*key, cell)).collect(), last })
     }
 
     fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError> {

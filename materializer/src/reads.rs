@@ -9,7 +9,8 @@ use schemas::{KeyId, Partition, PartitionCount, Position, Topic, Version};
 use tokio::time::Instant;
 
 use crate::{
-    Barrier, BarrierError, Cell, Fence, FenceError, Outage, PROBE_EVERY, Serving, ViewError, outage::Way,
+    Barrier, BarrierError, Beacons, Cell, Fence, FenceError, Outage, PROBE_EVERY, Serving, Sums, ViewError,
+    outage::Way,
 };
 
 /// How fresh a read is.
@@ -36,6 +37,10 @@ pub struct Reads {
     pub freshness: Freshness,
     /// How far the view has come.
     pub fence: Arc<Fence>,
+    /// What it says, in sums.
+    pub sums: Arc<Sums>,
+    /// How far it has come, as other data centres can tell.
+    pub beacons: Arc<Beacons>,
     /// The log that this data centre writes.
     pub own: Topic,
     /// Where a key's events stand.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use eventlog::{Frontier, Incarnation};
 use schemas::{KeyId, Offset, Partition, Timestamp, Topic, Version};
 
-use crate::{Cell, Census, Declarations, Head, Recount};
+use crate::{Cell, Census, Declarations, Essence, Head, Recount};
 
 /// Cells by key id, and how much of which logs they are made of.
 ///
@@ -53,6 +53,13 @@ pub trait View: fmt::Debug + Send + Sync + 'static {
     /// When the disk cannot be read.
     fn expired(&self, after: Option<KeyId>, gc_now: Timestamp) -> Result<Expired, ViewError>;
 
+    /// What counts of the cells after `after`, in the order of keys, when views are compared. Reads `bytes` of the view, and
+    /// one cell more.
+    ///
+    /// # Errors
+    /// When the disk cannot be read.
+    fn essences(&self, after: Option<KeyId>, bytes: usize) -> Result<Essences, ViewError>;
+
     /// Up to `limit` cells after `after`, in the order of keys: to compare views.
     ///
     /// # Errors
@@ -67,6 +74,15 @@ pub struct Expired {
     pub stripped: BTreeMap<KeyId, Cell>,
     /// Where to go on; `None` when the last cell was looked at.
     pub next: Option<KeyId>,
+}
+
+/// What a look at some cells found, to compare views.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Essences {
+    /// What counts of each.
+    pub cells: Vec<Essence>,
+    /// The key of the last, after which there may be more; `None` when there are none.
+    pub last: Option<KeyId>,
 }
 
 /// One atomic change of a view.

@@ -1,6 +1,11 @@
 //! Records that are about the log itself. Their keys begin with `~`, which no key id does.
 
-use crate::{Declaration, WriterId, version::parse_decimal};
+use std::{fmt, num::ParseIntError, str::FromStr};
+
+use crate::{
+    Declaration, WriterId,
+    version::{parse_decimal, parse_hex16},
+};
 
 /// Record keys of heartbeats: `~heartbeat/<appender>`.
 pub const HEARTBEAT_PREFIX: &str = "~heartbeat/";
@@ -17,11 +22,32 @@ pub enum Control {
         appender: WriterId,
         /// What became of numbers that no record carries.
         heartbeat: Heartbeat,
+        /// Its name, if it was appended for somebody who waits until others have come to it.
+        beacon: Option<Beacon>,
     },
     /// An operator's word on a data centre.
     Declared(Declaration),
     /// A control record that this release does not act on. It is verified, passed over and counted.
     Other,
+}
+
+/// The name of a heartbeat that is a beacon: somebody waits until another data centre has come to it, and so has applied
+/// all that stands before it. As text 16 hex digits, in the header `r`, as the request that an event was appended for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beacon(pub u64);
+
+impl fmt::Display for Beacon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for Beacon {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        parse_hex16(text).map(Self)
+    }
 }
 
 /// What a process says about its sequence numbers in one partition: `skipped 3 4\nunsure 9\n`.

@@ -16,8 +16,9 @@
 use bytes::Bytes;
 
 use crate::{
-    Change, Control, DECLARED_PREFIX, Declaration, Event, HEARTBEAT_PREFIX, Headers, HeadersError, Heartbeat,
-    KeyId, Sealed, Sequence, Until, Version, WriterId, caps::HEADER_BYTES_MAX, headers::HeadersMut, mac,
+    Beacon, Change, Control, DECLARED_PREFIX, Declaration, Event, HEARTBEAT_PREFIX, Headers, HeadersError,
+    Heartbeat, KeyId, Sealed, Sequence, Until, Version, WriterId, caps::HEADER_BYTES_MAX,
+    headers::HeadersMut, mac,
 };
 
 /// Names of the headers that are fields of [`Event`] or belong to the record alone. All others travel with the event.
@@ -43,6 +44,9 @@ impl std::fmt::Debug for Record {
             .finish()
     }
 }
+
+/// The header of a heartbeat that is a beacon: the request that it was appended for, as in events.
+const BEACON: &str = "r";
 
 /// What a record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,6 +144,14 @@ impl Record {
         Ok(Self { key, headers: headers.freeze(), value: Some(state.to_string().into()) })
     }
 
+    /// A heartbeat with a name, which is carried as that of a request is.
+    pub fn of_beacon(appender: WriterId, heartbeat: &Heartbeat, beacon: Beacon) -> Self {
+        let name = beacon.to_string();
+        let headers = [("op", &b"heartbeat"[..]), (BEACON, name.as_bytes())];
+        let headers = Headers::from_pairs(headers).expect("short headers fit");
+        Self { headers, ..Self::of_heartbeat(appender, heartbeat) }
+    }
+
     /// Reads what the record says. Does not look at the MAC: verify that first.
     ///
     /// # Errors
@@ -177,7 +189,8 @@ impl Record {
         {
             let appender = text(appender).and_then(|text| text.parse().ok()).ok_or(DecodeError::Key)?;
             let heartbeat = text(value).and_then(Heartbeat::decode).ok_or(DecodeError::Value)?;
-            return Ok(Control::Heartbeat { appender, heartbeat });
+            let beacon = self.headers.get(BEACON).and_then(text).and_then(|name| name.parse().ok());
+            return Ok(Control::Heartbeat { appender, heartbeat, beacon });
         }
         if let Some(dc) = self.key.strip_prefix(DECLARED_PREFIX.as_bytes())
             && op == "declare"

@@ -15,6 +15,7 @@ mod build_info;
 mod catch_up;
 mod checkpoints;
 mod clock_watch;
+mod compare;
 mod data_dir;
 mod disk;
 mod jobs;

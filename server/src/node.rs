@@ -4,8 +4,8 @@ use std::{fs, num::NonZero, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow};
 use api::{
-    AnswerRoom, App, Backend, BodyRoom, DECLARED_DOWN, Dcs, DiskRoom, Job, Jobs, Lanes, Latch, Limits,
-    Readiness, Sealer, Store, Stores, Tls,
+    AnswerRoom, App, Backend, BodyRoom, CompareOrder, Comparisons, DECLARED_DOWN, Dcs, DiskRoom, Job, Jobs,
+    Lanes, Latch, Limits, Readiness, Sealer, Store, Stores, Tls,
 };
 use eventlog::{Clock, EventLog, LogClock, SystemClock};
 use materializer::{Follower, Reads, View, ViewError, sessions::ViewMemory};
@@ -26,6 +26,7 @@ use crate::{
     catch_up::catch_up,
     checkpoints::Checkpoints,
     clock_watch::{self, ClockMetrics},
+    compare::{self, AgreeMetrics},
     config::{Config, StoreConfig},
     data_dir::DataDir,
     disk::{self, DiskMetrics, DiskWatch},
@@ -119,7 +120,8 @@ pub(crate) async fn run(
         .map(|peers| Peers::of(&config, peers, tls.peers.as_deref(), &secrets, &registry))
         .transpose()?;
     let dcs = Dcs { us: config.dc.clone(), peers: peers.as_ref().map(Peers::all).unwrap_or_default().into() };
-    let app = app(&config, &secrets, &readiness, &registry, (jobs, dcs))?;
+    let (comparisons, to_compare) = Comparisons::new(config.dc.clone());
+    let app = app(&config, &secrets, &readiness, &registry, (jobs, comparisons, dcs))?;
     let mut node = Node {
         latches: config
             .stores
@@ -129,6 +131,7 @@ pub(crate) async fn run(
         listeners: JoinSet::new(),
         stop_listening: CancellationToken::new(),
         open: Vec::new(),
+        stores: Vec::new(),
         work: JoinSet::new(),
         stop_working: CancellationToken::new(),
         readiness,
@@ -154,7 +157,7 @@ pub(crate) async fn run(
 
     let shared =
         Shared { config: &config, secrets: &secrets, app: &app, registry: &registry, peers: peers.as_ref() };
-    let outcome = node.open_and_wait(&shared, orders, &stop).await;
+    let outcome = node.open_and_wait(&shared, (orders, to_compare), &stop).await;
     let stopped = tokio::time::timeout(STOP_PATIENCE, node.shut_down()).await;
     let stopped = stopped.unwrap_or_else(|_| Err(anyhow!("the node did not stop within {STOP_PATIENCE:?}")));
     // What came first is what a person must know; the rest follows from it.
@@ -166,8 +169,8 @@ pub(crate) async fn run(
     stopped
 }
 
-/// Where jobs arrive that operators order.
-type Orders = mpsc::UnboundedReceiver<Arc<Job>>;
+/// Where jobs arrive that operators order, and comparisons that they ask for.
+type Orders = (mpsc::UnboundedReceiver<Arc<Job>>, mpsc::Receiver<CompareOrder>);
 
 /// What a node is made with.
 struct Shared<'a> {
@@ -186,6 +189,8 @@ struct Node {
     stop_listening: CancellationToken,
     /// For jobs, and to be closed at the end.
     open: Vec<Workplace>,
+    /// To be compared with those of other data centres.
+    stores: Vec<Arc<StoreNode>>,
     /// Followers and repairs. None of them ends by itself while the node is well.
     work: JoinSet<anyhow::Result<()>>,
     stop_working: CancellationToken,
@@ -219,7 +224,7 @@ impl Node {
     async fn open_and_wait(
         &mut self,
         shared: &Shared<'_>,
-        orders: Orders,
+        (orders, to_compare): Orders,
         stop: &CancellationToken,
     ) -> anyhow::Result<()> {
         let &Shared { config, secrets, app, registry, peers } = shared;
@@ -286,6 +291,7 @@ impl Node {
             self.work.spawn(standing.clone().watch(declared, self.stop_working.clone()));
             self.work.spawn(standing.renew(self.stop_working.clone()));
             self.work.spawn(jobs::run(orders, self.open.clone(), self.stop_working.clone()));
+            self.compare(peers, registry, to_compare)?;
             Ok::<_, anyhow::Error>(())
         };
         match stop.run_until_cancelled(opening).await {
@@ -298,6 +304,24 @@ impl Node {
             Some(ended) = self.work.join_next() => Err(self.failure(ended)),
             Some(ended) = self.listeners.join_next() => Err(self.failure(ended.map(Ok))),
         }
+    }
+
+    /// Compares every store with what the other data centres hold of it.
+    fn compare(
+        &mut self,
+        peers: Option<&Peers>,
+        registry: &Registry,
+        orders: mpsc::Receiver<CompareOrder>,
+    ) -> anyhow::Result<()> {
+        let pairs = compare::pairs(&self.stores, peers.map(Peers::all).unwrap_or_default());
+        if !pairs.is_empty() {
+            let metrics = AgreeMetrics::register(registry).context("register the metrics of agreement")?;
+            for pair in &pairs {
+                self.work.spawn(compare::watch(pair.clone(), metrics.clone(), self.stop_working.clone()));
+            }
+        }
+        self.work.spawn(compare::answer(orders, pairs, self.stop_working.clone()));
+        Ok(())
     }
 
     /// Waits until a store has caught up with its log, and lets requests in. Who reads a log that `is_shared` must know
@@ -325,6 +349,7 @@ impl Node {
             self.stop_working.clone(),
         ));
         let store = Arc::new(store);
+        self.stores.push(Arc::clone(&store));
         if is_shared {
             self.work.spawn(tasks::beat(Arc::clone(&store.writer), self.stop_working.clone()));
         }
@@ -543,7 +568,7 @@ fn app(
     secrets: &Secrets,
     readiness: &Arc<Readiness>,
     registry: &Registry,
-    (jobs, dcs): (Jobs, Dcs),
+    (jobs, comparisons, dcs): (Jobs, Comparisons, Dcs),
 ) -> anyhow::Result<App> {
     let stores = config.stores.iter().map(|(name, store)| {
         let sealer = Sealer::new(name.clone(), &secrets.index, &secrets.ring, store.max_value_bytes)?;
@@ -572,6 +597,7 @@ fn app(
         answer_room: AnswerRoom::of(config.memory_mb as usize * 1024 * 1024 / ANSWERS_PART),
         dcs,
         jobs,
+        comparisons,
         salt: || rand::rng().random(),
         openapi: openapi(config).into(),
     })

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use eventlog::{EventLog, LogClock};
 use futures::future::BoxFuture;
 use materializer::{
-    Barrier, CellCache, Debts, Declared, Fence, FenceError, Follower, Freshness, Outage, Reads, Serving,
-    Successor, View, ViewError,
+    Barrier, Beacons, CellCache, Debts, Declared, Fence, FenceError, Follower, Freshness, Outage, Reads,
+    Serving, Successor, View, ViewError,
 };
 use schemas::{Dc, KeyId, MacKey, Partition, Position, Version, WriterId};
 use tokio::sync::{mpsc, watch};
@@ -137,10 +137,13 @@ impl StoreNode {
             },
             ReadConsistency::Node => Freshness::Node,
         };
+        let topics = logs.iter().map(|log| log.topic().clone()).collect();
         let reads = Arc::new(Reads {
             serving: Arc::clone(&serving),
             freshness,
             fence: Arc::clone(&fence),
+            sums: Arc::default(),
+            beacons: Arc::new(Beacons::of(topics, own.partitions())),
             own: own.topic().clone(),
             partitions: own.partitions(),
             clock: Arc::clone(&clock),
@@ -177,6 +180,8 @@ impl StoreNode {
             fence,
             debts: Arc::clone(&debts),
             declared: Arc::clone(&declared),
+            sums: Arc::clone(&reads.sums),
+            beacons: Arc::clone(&reads.beacons),
             lost: lost.clone(),
             observe,
             metrics: counted,

@@ -7,7 +7,7 @@ use std::{
 
 use eventlog::LogClock;
 use materializer::{
-    Cell, Expired, Saved, State, View, ViewError, ViewWrite,
+    Cell, Essences, Expired, Saved, State, View, ViewError, ViewWrite,
     memory::{Contents, MemoryView},
 };
 use schemas::{KeyId, Timestamp, Until, Version};
@@ -121,6 +121,10 @@ impl View for CrashingView {
             self.compact();
         }
         self.current.expired(after, gc_now)
+    }
+
+    fn essences(&self, after: Option<KeyId>, bytes: usize) -> Result<Essences, ViewError> {
+        self.current.essences(after, bytes)
     }
 
     fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError> {

@@ -1,13 +1,14 @@
 //! Other data centres, as deletes see them.
 //!
 //! ```text
-//!   messages   what data centres say to each other, as JSON
+//!   messages   what data centres say to each other, as JSON; comparing: the same, to compare their views
 //!   http       asks a peer over HTTP           health   whether to ask it at all
 //!   address    where it is                     pace     when to ask another of its nodes as well
 //!   metrics    what it answered
 //! ```
 
 mod address;
+pub mod comparing;
 mod health;
 mod http;
 pub mod messages;
@@ -25,7 +26,7 @@ use schemas::{Dc, DcState, Declaration, Headers, KeyId, StoreName, Until, Versio
 
 pub use self::{
     address::{ParsePeerUrlError, PeerTls, PeerUrl, TlsName},
-    http::{HttpPeer, LogPiece, Silence, Us},
+    http::{BucketAsked, HttpPeer, LogPiece, Silence, Us},
     metrics::PeerMetrics,
 };
 use crate::{Answer, Deadline, NoAnswer};

@@ -9,8 +9,8 @@ use std::{
 use eventlog::{AppendError, Appended, Commit, EnqueueError, EventLog, LogClock};
 use futures::future::{join_all, try_join_all};
 use schemas::{
-    Change, Dc, Declaration, Event, Headers, Heartbeat, KeyId, MacKey, Partition, Record, Sealed, Sequence,
-    StoreName, Until, Version, WriterId, caps::RETENTION_SLACK,
+    Beacon, Change, Dc, Declaration, Event, Headers, Heartbeat, KeyId, MacKey, Partition, Record, Sealed,
+    Sequence, StoreName, Until, Version, WriterId, caps::RETENTION_SLACK,
 };
 use tokio::time::Instant;
 
@@ -392,12 +392,31 @@ impl Writer {
         Ok(Taken { version, partition, number, commit })
     }
 
+    /// Appends a heartbeat with a name to every partition: whoever applies one has come to where all of them ended when this
+    /// was called.
+    ///
+    /// # Errors
+    /// When the log does not take them.
+    pub async fn append_beacon(&self, beacon: Beacon) -> Result<(), WriteError> {
+        let now = Instant::now();
+        let append = |partition| async move {
+            let heartbeat = self.lane(partition).heartbeat(now, Duration::ZERO).unwrap_or_default();
+            let record = Record::of_beacon(self.versions.writer(), &heartbeat, beacon);
+            self.append_control(partition, record).await
+        };
+        try_join_all(self.log.partitions().all().map(append)).await?;
+        Ok(())
+    }
+
     async fn append_heartbeat(
         &self,
         partition: Partition,
         heartbeat: &Heartbeat,
     ) -> Result<Appended, WriteError> {
-        let record = Record::of_heartbeat(self.versions.writer(), heartbeat);
+        self.append_control(partition, Record::of_heartbeat(self.versions.writer(), heartbeat)).await
+    }
+
+    async fn append_control(&self, partition: Partition, record: Record) -> Result<Appended, WriteError> {
         let record = self.mac.sign(self.log.topic(), partition, record);
         Ok(self.log.enqueue(partition, record)?.await?)
     }

@@ -1,6 +1,7 @@
 //! The table of contents of the data listener.
 
 mod declarations;
+pub(crate) mod hashes;
 mod metrics;
 mod openapi;
 pub(crate) mod peer;

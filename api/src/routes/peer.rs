@@ -9,7 +9,7 @@ use std::{
 use axum::{
     Json, Router,
     body::{Body, to_bytes},
-    extract::{Path, Request, State},
+    extract::{Path, Request, State, rejection::JsonRejection},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use writer::{
     Answer, Deadline, NoAnswer,
     peer::TlsName,
+    peer::comparing::{BEACONS, BeaconCall, HASHES},
     peer::messages::{
         BODY_BYTES_MAX, DC_HEADER, DECLARATIONS, HELLO, Hello, INDEX_SECRET, LOG, LOG_END, LOG_INCARNATION,
         LOG_NEXT, StoreRules, TOMBSTONES, TombstoneAnswer, TombstoneCall, TombstoneResult,
@@ -31,8 +32,8 @@ use writer::{
 
 use super::declarations::declaration;
 use crate::{
-    App, Outcome, Routes, Store, brief_problem::brief_problem as problem, dcs::DECLARED_DOWN, store::Backend,
-    tls::ClientCertificate,
+    App, Outcome, Routes, Store, brief_problem::brief_problem as problem, dcs::DECLARED_DOWN, routes::hashes,
+    store::Backend, tls::ClientCertificate,
 };
 
 /// The longest that a reader of a log may wait for something to come.
@@ -68,6 +69,8 @@ pub fn peer_routes(app: PeerApp) -> Routes {
         .route(TOMBSTONES, post(tombstone))
         .route(DECLARATIONS, post(declaration))
         .route(&format!("{LOG}/{{topic}}/{{partition}}"), get(log))
+        .route(&format!("{HASHES}/{{store}}"), get(hashes))
+        .route(&format!("{BEACONS}/{{store}}"), post(beacon))
         .fallback(|| async { StatusCode::NOT_FOUND })
         .layer(middleware::from_fn_with_state(Arc::clone(&app), only_peers))
         .with_state(app);
@@ -155,6 +158,21 @@ pub(super) async fn read_call<T: DeserializeOwned>(body: Body) -> Result<T, Stri
         return Err("the body is too long, broke off, or did not come in time".to_owned());
     };
     serde_json::from_slice(&body).map_err(|error| format!("the body is not what is taken here: {error}"))
+}
+
+async fn hashes(State(app): State<Arc<PeerApp>>, Path(store): Path<String>, uri: Uri) -> Response {
+    hashes::say(&app.app, &store, uri.query().unwrap_or_default()).await
+}
+
+async fn beacon(
+    State(app): State<Arc<PeerApp>>,
+    Path(store): Path<String>,
+    call: Result<Json<BeaconCall>, JsonRejection>,
+) -> Response {
+    match call {
+        Ok(Json(BeaconCall { beacon })) => hashes::append_beacon(&app.app, &store, beacon).await,
+        Err(error) => problem(StatusCode::BAD_REQUEST, "Bad request", &error.body_text(), None),
+    }
 }
 
 pub(super) fn failed(no_answer: &NoAnswer) -> Response {

@@ -8,12 +8,12 @@ use eventlog::{Clock, Incarnation, ManualClock, memory::MemoryLog};
 use futures::FutureExt;
 use prometheus::Registry;
 use schemas::{
-    Change, DcState, Declaration, Event, Headers, Hlc, Offset, Partition, PartitionCount, Position, Record,
-    Sealed, Sequence, Timestamp, Until, WriterId,
+    Beacon, Change, DcState, Declaration, Event, Headers, Heartbeat, Hlc, Offset, Partition, PartitionCount,
+    Position, Record, Sealed, Sequence, Timestamp, Until, WriterId,
 };
 
 use super::*;
-use crate::{Cell, CellCache, Saved, State, memory::MemoryView};
+use crate::{Cell, CellCache, Essence, Hour, Saved, State, Summed, memory::MemoryView};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -26,6 +26,8 @@ struct Bench {
     fence: Arc<Fence>,
     debts: Arc<Debts>,
     declared: Arc<Declared>,
+    sums: Arc<Sums>,
+    beacons: Arc<Beacons>,
     metrics: Metrics,
     observed: Arc<Mutex<Vec<Version>>>,
 }
@@ -85,6 +87,8 @@ impl Bench {
             fence: Arc::new(Fence::default()),
             debts: Arc::new(Debts::new(BTreeMap::new())),
             declared: Arc::new(Declared::new(BTreeMap::new())),
+            sums: Arc::default(),
+            beacons: Arc::new(Beacons::of(vec![topic()], partitions)),
             metrics: Metrics::register(&Registry::new()).unwrap(),
             observed: Arc::default(),
         }
@@ -102,6 +106,8 @@ impl Bench {
             fence: Arc::clone(&self.fence),
             debts: Arc::clone(&self.debts),
             declared: Arc::clone(&self.declared),
+            sums: Arc::clone(&self.sums),
+            beacons: Arc::clone(&self.beacons),
             lost: watch::Sender::new(None),
             observe: Box::new(move |version| observed.lock().unwrap().push(version)),
             metrics: self.metrics.clone(),
@@ -177,6 +183,9 @@ where
     }
     fn expired(&self, after: Option<KeyId>, gc_now: Timestamp) -> Result<Expired, ViewError> {
         self.view.expired(after, gc_now)
+    }
+    fn essences(&self, after: Option<KeyId>, bytes: usize) -> Result<Essences, ViewError> {
+        self.view.essences(after, bytes)
     }
     fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError> {
         self.view.scan(after, limit)
@@ -547,4 +556,69 @@ async fn whoever_waits_at_the_fence_sees_what_was_declared_before() {
     task.await.unwrap().unwrap();
     let saved = Declared::new(bench.view.saved().unwrap().declared);
     assert_eq!(saved.all(), bench.declared.all(), "and so does the next start");
+}
+
+/// What a look at all cells says.
+fn looked_at(view: &dyn View, gc_now: Timestamp) -> Option<Summed> {
+    let cells: Vec<_> = view.scan(None, 10_000).unwrap();
+    let cells: Vec<_> = cells.iter().map(|(key, cell)| Essence::of(*key, cell)).collect();
+    let sums = Sums::default();
+    sums.count(gc_now, &cells, None);
+    sums.at(Hour::default(), gc_now)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sums_are_those_of_the_view_after_a_start_over_cells_and_under_a_successor() {
+    let bench = Bench::new();
+    // More than are counted at a time, so that events come in between.
+    let cells = (0..2_000_u64).map(|n| {
+        let mut id = [u8::try_from(n % 251).unwrap(); 16];
+        id[8..].copy_from_slice(&n.to_be_bytes());
+        (KeyId::from_bytes(id), Cell::of(set(1, n + 1, Until::Never)))
+    });
+    let cells: BTreeMap<_, _> = cells.collect();
+    bench.view.write(&ViewWrite { cells, ..ViewWrite::default() }).unwrap();
+    let before = bench.view.contents();
+    let serving = Arc::new(Serving::new(Arc::clone(&bench.view) as Arc<dyn View>, self::cells()));
+    let (sender, successors) = mpsc::channel(1);
+    let follower = Follower { serving: Arc::clone(&serving), successors, ..bench.follower() };
+    let _follower = tokio::spawn(follower.run(CancellationToken::new()));
+    let said = || bench.sums.at(Hour::default(), bench.clock.gc_now());
+    for n in 0..=255 {
+        bench.applied(bench.append(&set(n, 5_000 + u64::from(n), at(9)))).await;
+        if n == 2 {
+            assert!(said().is_none(), "not all are counted yet");
+        }
+        tokio::time::sleep(COUNT_EVERY / 10).await;
+    }
+    let counted = || async {
+        while said().is_none() {
+            tokio::time::sleep(COUNT_EVERY).await;
+        }
+    };
+    counted().await;
+    assert_eq!(said(), looked_at(serving.view().view(), bench.clock.gc_now()));
+
+    let (_, successor, is_served) = successor(before);
+    sender.send(successor).await.unwrap();
+    is_served.await.unwrap();
+    counted().await;
+    bench.applied(bench.append(&set(3, 9_000, at(9)))).await;
+    assert_eq!(said(), looked_at(serving.view().view(), bench.clock.gc_now()));
+    assert!(2_000 < said().unwrap().cells);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_beacon_is_reached_when_it_is_applied_with_all_before_it() {
+    let bench = Bench::new();
+    let (_follower, _stop) = bench.start();
+    bench.append(&set(1, 1, Until::Never));
+    let missing = || bench.beacons.missing(Beacon(7));
+    tokio::time::sleep(SWEEP_EVERY).await;
+    assert_eq!(missing(), [topic()]);
+    let record = Record::of_beacon(WriterId(1), &Heartbeat::default(), Beacon(7));
+    bench.log.append(Partition(0), mac().sign(&topic(), Partition(0), record));
+    bench.beacons.wait_for(Beacon(7)).await;
+    assert_eq!(missing(), []);
+    assert_eq!(bench.view.version(&key(1)).unwrap(), Some(version(1)));
 }

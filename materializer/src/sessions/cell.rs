@@ -91,16 +91,20 @@ pub(super) fn decode_essence(key: KeyId, bytes: &[u8]) -> Option<Essence> {
 /// What says whether the cell wins, and how it is counted; the contents are not looked at. `None` when the bytes are not
 /// a cell.
 pub(super) fn decode_head(bytes: &[u8]) -> Option<Head> {
-    let version = decode_version(bytes)?;
-    match *bytes.first()? {
-        LIVE => {
+    let (version, retain_until) = (decode_version(bytes)?, decode_retain_until(bytes)?);
+    let tag = *bytes.first()?;
+    match tag {
+        LIVE | STRIPPED => {
             let (expires_at, rest) = bytes.get(FIXED_BYTES..)?.split_first_chunk::<8>()?;
+            let expires_at = decode_until(expires_at)?;
+            if tag == STRIPPED {
+                return Some(Head::of_stripped(version, retain_until, expires_at));
+            }
             let (headers_len, rest) = rest.split_first_chunk::<2>()?;
             let sealed_bytes = rest.len().checked_sub(usize::from(u16::from_be_bytes(*headers_len)))?;
-            Some(Head::of_live(version, decode_until(expires_at)?, sealed_bytes))
+            Some(Head::of_live(version, retain_until, expires_at, sealed_bytes))
         }
-        STRIPPED => Some(Head::of_stripped(version)),
-        TOMBSTONE => Some(Head::of_tombstone(version, decode_retain_until(bytes)?)),
+        TOMBSTONE => Some(Head::of_tombstone(version, retain_until)),
         _ => None,
     }
 }

@@ -33,7 +33,9 @@ use tokio::sync::watch;
 
 use self::compactor::Compactor;
 pub use self::{frozen::Frozen, memory::ViewMemory};
-use crate::{Cell, Census, Count, Expired, Head, Marks, Noted, Saved, SavedLog, View, ViewError, ViewWrite};
+use crate::{
+    Cell, Census, Count, Essences, Expired, Head, Marks, Noted, Saved, SavedLog, View, ViewError, ViewWrite,
+};
 
 /// The on-disk format of a view's directory.
 const FORMAT: &[u8] = b"solera view 3";
@@ -345,6 +347,28 @@ impl View for SessionView {
         }
         found.status().map_err(|error| self.failed(&error))?;
         Ok(expired)
+    }
+
+    fn essences(&self, after: Option<KeyId>, bytes: usize) -> Result<Essences, ViewError> {
+        let mut options = ReadOptions::default();
+        options.set_iterate_upper_bound([keys::CELL_TAG + 1]);
+        options.fill_cache(false);
+        let mut found = self.db.raw_iterator_opt(options);
+        found.seek(after.map_or_else(|| vec![keys::CELL_TAG], |key| keys::after_cell(&key)));
+        let (mut essences, mut read) = (Essences::default(), 0);
+        while let Some((key, stored)) = found.item() {
+            read += key.len() + stored.len();
+            let essence = keys::decode_cell(key).and_then(|key| cell::decode_essence(key, stored));
+            let essence = essence.ok_or_else(|| self.damaged("a cell"))?;
+            essences.cells.push(essence);
+            if bytes <= read {
+                essences.last = Some(essence.key);
+                break;
+            }
+            found.next();
+        }
+        found.status().map_err(|error| self.failed(&error))?;
+        Ok(essences)
     }
 
     fn scan(&self, after: Option<KeyId>, limit: usize) -> Result<Vec<(KeyId, Cell)>, ViewError> {

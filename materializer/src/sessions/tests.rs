@@ -104,6 +104,17 @@ proptest! {
         }
         prop_assert_eq!(view.saved().unwrap(), oracle.saved().unwrap());
         prop_assert_eq!(view.scan(None, 100).unwrap(), oracle.scan(None, 100).unwrap());
+        let mut by_pieces = Vec::new();
+        let mut after = None;
+        loop {
+            let Essences { cells, last } = view.essences(after, 100).unwrap();
+            by_pieces.extend(cells);
+            after = last;
+            if last.is_none() {
+                break;
+            }
+        }
+        prop_assert_eq!(by_pieces, oracle.essences(None, 10_000).unwrap().cells);
         for gc_now in [0, 50, 1_000].map(Timestamp::from_millis) {
             prop_assert_eq!(view.expired(None, gc_now).unwrap(), oracle.expired(None, gc_now).unwrap());
         }

@@ -163,9 +163,14 @@ proptest! {
     }
 
     #[test]
-    fn a_heartbeat_reads_back_from_its_record(appender: u64, skipped: Vec<u64>, unsure: Vec<u64>) {
+    fn a_heartbeat_reads_back_from_its_record(appender: u64, skipped: Vec<u64>, unsure: Vec<u64>, name: u64) {
         let (appender, heartbeat) = (WriterId(appender), Heartbeat { skipped, unsure });
         let record = Record::of_heartbeat(appender, &heartbeat);
-        prop_assert_eq!(record.decode(), Ok(Message::Control(Control::Heartbeat { appender, heartbeat })));
+        let control = Control::Heartbeat { appender, heartbeat: heartbeat.clone(), beacon: None };
+        prop_assert_eq!(record.decode(), Ok(Message::Control(control)));
+        let beacon = Beacon(name);
+        let record = Record::of_beacon(appender, &heartbeat, beacon);
+        let control = Control::Heartbeat { appender, heartbeat, beacon: Some(beacon) };
+        prop_assert_eq!(record.decode(), Ok(Message::Control(control)));
     }
 }

@@ -3,6 +3,7 @@
 mod admin;
 mod bench;
 mod check_config;
+mod diff;
 mod job;
 mod peers;
 mod serve;
@@ -56,6 +57,16 @@ enum Command {
     /// The other data centres as a running node sees them.
     #[command(after_help = "Example: solera peers --admin 127.0.0.1:9081")]
     Peers(peers::PeersArgs),
+    /// Compares what two data centres hold, and names the keys of which they do not hold the same. Exit code 5: they differ.
+    ///
+    /// Asks a node of one of the two, which asks the other. A write that is on its way is no difference: a key counts when one
+    /// of them still lacks what the other had, once both have applied all that was written until then. If one of them does
+    /// not get there in half a minute, nobody knows: exit code 4, as when it cannot be reached. To bring back what was lost:
+    /// `solera repair --from`.
+    #[command(after_help = "Example: solera diff eqiad codfw --admin 127.0.0.1:9081\n\n\
+              sessions: eqiad has 2 cells and codfw 1, and they differ in 1 key\n  \
+              ~h4pXq3dUV0mJ2mXoUAb8Yg  eqiad: set 01937c5f2a300000-5b0c7e7f2c1d9a44  codfw: nothing")]
+    Diff(diff::DiffArgs),
     /// The topics that a configuration with Kafka needs.
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
@@ -140,6 +151,7 @@ pub fn run(mut args: Vec<OsString>) -> ExitCode {
         Command::Rebuild(JobArgs { admin, store }) => job::order(&admin, "rebuild", store.as_deref()),
         Command::Verify(JobArgs { admin, store }) => job::order(&admin, "verify", store.as_deref()),
         Command::Peers(args) => peers::run(&args),
+        Command::Diff(arguments) => diff::run(&arguments),
         Command::Topics(command) => topics::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Version => say(&format!("solera {} ({})", BUILD.version, BUILD.go_version)),

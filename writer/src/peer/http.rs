@@ -1,5 +1,7 @@
 //! The peer API's client: asks another data centre over HTTP, within a deadline.
 
+mod comparing;
+
 use std::{
     fmt,
     pin::pin,
@@ -27,9 +29,11 @@ use hyper_util::{
 use schemas::{Dc, Declaration, Offset, Partition, StoreName, Topic};
 use tokio::time::{Instant, sleep, timeout};
 
+pub use self::comparing::BucketAsked;
 use super::{
     NodeStanding, Peer, PeerMetrics, PeerTls, PeerUrl, Round, Told, Tombstone,
     address::over_tls,
+    comparing::{COMPARED_BYTES_MAX, HASHES},
     health::Health,
     messages::{
         BODY_BYTES_MAX, DC_HEADER, DECLARATIONS, DeclarationAnswer, DeclarationCall, HELLO, Hello, LOG,
@@ -140,6 +144,9 @@ pub enum Silence {
     /// It does not have what was asked for any more.
     #[error("does not have that any more")]
     Gone,
+    /// It has not come so far: another time it may say it.
+    #[error("{0}")]
+    NotYet(Arc<str>),
     /// The answer is none that is expected.
     #[error("answered what cannot be understood: {0}")]
     Strange(Arc<str>),
@@ -356,7 +363,11 @@ impl HttpPeer {
             if error.is_connect() { Silence::Unreachable } else { Silence::NoAnswer }
         })?;
         let (head, body) = response.into_parts();
-        let bytes_max = if path.starts_with(LOG) { LOG_BYTES_MAX } else { BODY_BYTES_MAX };
+        let bytes_max = match path {
+            _ if path.starts_with(LOG) => LOG_BYTES_MAX,
+            _ if path.starts_with(HASHES) => COMPARED_BYTES_MAX,
+            _ => BODY_BYTES_MAX,
+        };
         let body = Limited::new(body, bytes_max).collect().await.map_err(|_| Silence::NoAnswer)?;
         Ok(Response::from_parts(head, body.to_bytes()))
     }

@@ -231,16 +231,19 @@ impl Hello {
 }
 
 /// What has one spelling as text.
-mod as_text {
+pub(super) mod as_text {
     use std::{borrow::Cow, fmt::Display, str::FromStr};
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(super) fn serialize<T: Display, S: Serializer>(value: &T, to: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<T: Display, S: Serializer>(
+        value: &T,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
         to.collect_str(value)
     }
 
-    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    pub(in super::super) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
     where
         T: FromStr<Err: Display>,
         D: Deserializer<'de>,
@@ -284,15 +287,15 @@ mod optional_text {
     }
 }
 
-mod until {
+pub(super) mod until {
     use std::borrow::Cow;
 
     use schemas::Until;
     use serde::{Deserialize, Deserializer, de::Error};
 
-    pub(super) use super::as_text::serialize;
+    pub(in super::super) use super::as_text::serialize;
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Until, D::Error> {
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Until, D::Error> {
         Until::parse(&Cow::<str>::deserialize(from)?).map_err(D::Error::custom)
     }
 }

@@ -260,8 +260,11 @@ async fn announcing_says_alive_and_learns_the_logs_time() {
     let bench = Bench::new(seen(None));
     assert_eq!(bench.writer.clock.gc_now(), Timestamp::EPOCH);
     bench.writer.announce().await.unwrap();
-    let heartbeat =
-        Message::Control(Control::Heartbeat { appender: WriterId(7), heartbeat: Heartbeat::default() });
+    let heartbeat = Message::Control(Control::Heartbeat {
+        appender: WriterId(7),
+        heartbeat: Heartbeat::default(),
+        beacon: None,
+    });
     assert_eq!(bench.messages().await, [heartbeat]);
     assert_eq!(bench.writer.clock.gc_now(), NOW);
 }
