@@ -1,5 +1,5 @@
-//! What a broker does to its log by itself, as Kafka does with `cleanup.policy=compact,delete`; and records that arrive
-//! when nobody waits for them any more.
+//! What a broker does to a topic by itself, as Kafka does with `cleanup.policy=compact,delete`; and records that arrive
+//! when nobody waits for them any more. A data centre has one for each topic, its own and the copies.
 //!
 //! ```text
 //!   head                     what may be compacted                     young                  tail
@@ -42,14 +42,31 @@ use super::{
 
 /// What a topic keeps, and how long.
 #[derive(Clone, Copy, Debug)]
-struct Rules {
-    /// Nothing younger is compacted: longer than nobody repairs in any world.
-    compaction_lag: Duration,
+pub(crate) struct Rules {
+    /// Nothing younger is compacted: longer than nobody repairs in any world. `None`: nothing is compacted.
+    compaction_lag: Option<Duration>,
     /// How long a tombstone stays once a cleaning has seen it.
     tombstones: Duration,
     /// How long anything stays at least; `None`: longer than a run, since segments that compaction has joined with younger
     /// ones stay for those.
     retention: Option<Duration>,
+}
+
+impl Rules {
+    /// Those of a topic of Kafka.
+    pub(crate) fn of_kafka(chance: &Chance, defect: Option<Defect>) -> Self {
+        let tombstones = match defect {
+            Some(Defect::TombstonesLeaveTheLogEarly) => Duration::from_secs(60),
+            _ => RETENTION,
+        };
+        let retention = one_in(chance, 2).then_some(RETENTION);
+        Self { compaction_lag: Some(COMPACTION_LAG), tombstones, retention }
+    }
+
+    /// Those of a log that drops nothing by itself: the embedded one asks its node what it may drop.
+    pub(crate) const fn of_embedded() -> Self {
+        Self { compaction_lag: None, tombstones: RETENTION, retention: None }
+    }
 }
 
 /// The longest time in which the nodes of a world may leave debts unpaid.
@@ -61,7 +78,7 @@ pub(crate) const RETENTION: Duration = TTL_MAX.saturating_add(RETENTION_SLACK);
 /// How long the broker waits between two cleanings, at most.
 pub(crate) const CLEANED_WITHIN: Duration = Duration::from_secs(4);
 
-/// The broker that all machines of a world share.
+/// A topic of the broker that all machines of a data centre share.
 #[derive(Debug)]
 pub(crate) struct Broker {
     /// What it keeps.
@@ -69,6 +86,7 @@ pub(crate) struct Broker {
     clock: SimClock,
     chance: Chance,
     rules: Rules,
+    /// `message.timestamp.type=CreateTime`.
     by_writers_clock: bool,
     /// When tombstones that a cleaning has seen may go.
     tombstones: Mutex<BTreeMap<(Partition, Offset), Timestamp>>,
@@ -87,29 +105,36 @@ struct Late {
 }
 
 impl Broker {
-    /// A broker with an empty topic, and what runs beside it.
+    /// A broker of a data centre alone, whose clock is right, with an empty topic; and what runs beside it.
     pub(crate) fn new(
         began: Instant,
         chance: &Chance,
         seen: &Arc<Seen>,
         defect: Option<Defect>,
     ) -> (Arc<Self>, impl Future<Output = ()> + use<>) {
-        let topic = Topic { origin: "eqiad".parse().unwrap(), store: "sessions".parse().unwrap() };
+        let rules = Rules::of_kafka(chance, defect);
+        let by_writers_clock = defect == Some(Defect::WritersClock);
+        Self::keeping(topic_of("eqiad"), SimClock::right(began), rules, by_writers_clock, chance, seen)
+    }
+
+    /// An empty topic of a broker with this clock, and what runs beside it.
+    pub(crate) fn keeping(
+        topic: Topic,
+        clock: SimClock,
+        rules: Rules,
+        by_writers_clock: bool,
+        chance: &Chance,
+        seen: &Arc<Seen>,
+    ) -> (Arc<Self>, impl Future<Output = ()> + use<>) {
         let partitions = PartitionCount::new(2).unwrap();
-        let clock = || SimClock::new(began, Arc::default());
-        let log = MemoryLog::new(topic, partitions, Incarnation("simulated".into()), Arc::new(clock()));
-        let tombstones = match defect {
-            Some(Defect::TombstonesLeaveTheLogEarly) => Duration::from_secs(60),
-            _ => RETENTION,
-        };
-        let retention = one_in(chance, 2).then_some(RETENTION);
+        let log = MemoryLog::new(topic, partitions, Incarnation("simulated".into()), Arc::new(clock.clone()));
         let (late, arriving) = mpsc::unbounded_channel();
         let broker = Arc::new(Self {
             log,
-            clock: clock(),
+            clock,
             chance: Arc::clone(chance),
-            rules: Rules { compaction_lag: COMPACTION_LAG, tombstones, retention },
-            by_writers_clock: defect == Some(Defect::WritersClock),
+            rules,
+            by_writers_clock,
             tombstones: Mutex::default(),
             late,
             late_records: AtomicUsize::new(0),
@@ -174,8 +199,9 @@ impl Broker {
 
     /// Where what is too young to be compacted begins.
     fn compactable(&self, partition: Partition) -> Offset {
+        let Some(lag) = self.rules.compaction_lag else { return Offset::ZERO };
         let now = self.clock.wall();
-        self.first(partition, |time| now < time.saturating_add(self.rules.compaction_lag))
+        self.first(partition, |time| now < time.saturating_add(lag))
     }
 
     /// Where what is too young to go begins.
@@ -253,6 +279,11 @@ impl Broker {
         let mut chance = self.chance.lock().unwrap();
         if chance.random_ratio(3, 4) { end } else { Offset(chance.random_range(0..=end.0)) }
     }
+}
+
+/// The topic of a data centre.
+pub(crate) fn topic_of(dc: &str) -> Topic {
+    Topic { origin: dc.parse().unwrap(), store: "sessions".parse().unwrap() }
 }
 
 /// Cleans at moments of chance, and stores what is late. Never ends.

@@ -27,7 +27,7 @@ fn violations_of(read: &Operation, history: &[Operation]) -> Vec<String> {
             }
             found
         }
-        Some(Answer::NotFound) => lost(read, &same_key),
+        Some(Answer::NotFound { .. }) => lost(read, &same_key),
         Some(Answer::Done) | None => Vec::new(),
     }
 }
@@ -64,7 +64,7 @@ fn came_back(read: &Operation, value: u64, same_key: &[&Operation]) -> Option<St
     let writer = same_key.iter().find(written_by).filter(|writer| acknowledged(writer))?;
     let gone_before = |op: &&&Operation| {
         op.memory == read.memory
-            && op.answer == Some(Answer::NotFound)
+            && matches!(op.answer, Some(Answer::NotFound { .. }))
             && writer.ended < op.began
             && op.ended < read.began
     };
@@ -112,7 +112,19 @@ mod tests {
 
     fn op(asked: Asked, answer: Option<Answer>, began: u64, ended: u64) -> Operation {
         let at = Duration::from_millis;
-        Operation { key: 1, memory: 0, asked, answer, began, ended, began_at: at(began), ended_at: at(ended) }
+        let (began_at, ended_at) = (at(began), at(ended));
+        Operation {
+            key: 1,
+            dc: 0,
+            memory: 0,
+            asked,
+            expires_at: None,
+            answer,
+            began,
+            ended,
+            began_at,
+            ended_at,
+        }
     }
 
     fn short(value: u64, began: u64, ended: u64) -> Operation {
@@ -142,7 +154,8 @@ mod tests {
     }
 
     fn not_found(began: u64) -> Operation {
-        op(Asked::Get, Some(Answer::NotFound), began, began + 1)
+        let told_at = schemas::Timestamp::EPOCH;
+        op(Asked::Get, Some(Answer::NotFound { told_at }), began, began + 1)
     }
 
     fn an_hour_later(read: Operation) -> Operation {

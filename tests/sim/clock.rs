@@ -16,7 +16,7 @@ use tokio::time::Instant;
 const BEGINNING: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// One machine's clocks.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct SimClock {
     began: Instant,
     ahead_ms: Arc<AtomicI64>,
@@ -27,6 +27,11 @@ impl SimClock {
     /// the clock.
     pub(crate) const fn new(began: Instant, ahead_ms: Arc<AtomicI64>) -> Self {
         Self { began, ahead_ms }
+    }
+
+    /// A clock that is right.
+    pub(crate) fn right(began: Instant) -> Self {
+        Self::new(began, Arc::default())
     }
 }
 

@@ -20,4 +20,18 @@ pub(crate) enum Defect {
     WritersClock,
     /// Requests are answered before the view has applied what the log held at the start.
     ReadyTooEarly,
+    /// Among data centres: what a peer holds that is newer than a delete's first version counts as deleted.
+    NoSecondRound,
+    /// The version of the second round is above the first, not above what was reported.
+    SecondVersionTooLow,
+    /// A peer appends a tombstone whatever it holds.
+    PeerDoesNotLook,
+    /// A peer says that it holds a tombstone when its view does not show it yet.
+    PeerAnswersBeforeItApplied,
+    /// What is appended again is above what it repeats.
+    RepairUsesANewVersion,
+    /// Each data centre settles for itself how long it keeps a tombstone.
+    RetainUntilRecomputed,
+    /// `message.timestamp.type=CreateTime` for copies of other data centres' topics.
+    CopiesByTheOriginsTime,
 }

@@ -123,7 +123,7 @@ impl World {
         let machine = &self.machines[n];
         let kind = self.site.chance.lock().unwrap().random_range(0..8);
         let (what, disk) = match kind {
-            0 => ("an empty view", empty_disk(&self.site.broker)),
+            0 => ("an empty view", empty_disk(&self.site)),
             1 => {
                 let copies = machine.copies.lock().unwrap();
                 if copies.is_empty() {

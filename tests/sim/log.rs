@@ -75,6 +75,11 @@ impl Line {
         self.healed.notify_waiters();
     }
 
+    /// Whether nothing passes.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Relaxed)
+    }
+
     /// Records that were sent and not answered.
     pub(crate) fn on_their_way(&self) -> usize {
         self.traffic.lock().unwrap().records.load(Ordering::Relaxed)
@@ -90,13 +95,14 @@ impl Line {
         *self.traffic.lock().unwrap() = Arc::default();
     }
 
-    async fn whole(&self) {
+    /// Waits until something passes.
+    pub(crate) async fn whole(&self) {
         loop {
             let healed = self.healed.notified();
             tokio::pin!(healed);
             // IMPORTANT: before the look, or a healing in between would be missed.
             healed.as_mut().enable();
-            if !self.is_cut.load(Ordering::Relaxed) {
+            if !self.is_cut() {
                 return;
             }
             healed.await;
@@ -196,6 +202,19 @@ impl Connection {
             clock,
         };
         (connection, wire.carry(incoming))
+    }
+
+    /// Reads a copy over `line`, which another connection writes the own topic over. Nothing can be appended.
+    pub(crate) fn to_copy(copy: &Arc<Broker>, line: &Arc<Line>, chance: &Chance) -> Arc<Self> {
+        let (outgoing, _nobody) = mpsc::unbounded_channel();
+        Arc::new(Self {
+            broker: Arc::clone(copy),
+            line: Arc::clone(line),
+            traffic: Arc::default(),
+            chance: Arc::clone(chance),
+            outgoing,
+            versions: Mutex::default(),
+        })
     }
 
     /// Whether this is no new event, but one that is appended again.

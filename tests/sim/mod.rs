@@ -14,6 +14,7 @@ mod broker;
 mod chance;
 mod checkers;
 mod clock;
+mod dcs;
 mod defect;
 mod ending;
 mod hand;

@@ -14,7 +14,7 @@ use materializer::{
     memory::{Contents, MemoryView},
 };
 use rand::Rng;
-use schemas::{Dc, KeyId, MacKey, Partition, Position, Version, WriterId};
+use schemas::{Dc, KeyId, MacKey, Partition, Position, Version, WriterId, caps::DEBT_AGE};
 use server::{
     config::ReadConsistency,
     store::{Parts, StoreNode},
@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use writer::{FenceFailed, LocalView, LookFailed, Retention};
+use writer::{Deadline, FenceFailed, LocalView, LookFailed, Retention, Versions, Writer, peer::Peer};
 
 use super::{
     broker::Broker,
@@ -40,9 +40,15 @@ use super::{
 /// The longest session of the simulation.
 pub(crate) const TTL_MAX: Duration = Duration::from_secs(3600);
 
+/// How long its events may matter.
+pub(crate) const RETENTION_RULE: Retention = Retention::Expiring { ttl_max: TTL_MAX };
+
 /// How often a node says that it is alive: when it writes, and when it does not.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 const QUIET_FOR: Duration = Duration::from_secs(10);
+
+/// How often somebody who pays debts looks for them.
+const LOOK_FOR_DEBTS_EVERY: Duration = Duration::from_millis(500);
 
 /// How soon a view that could not be made anew is tried again.
 const TRY_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -64,7 +70,7 @@ impl Machine {
     /// A machine with an empty disk.
     pub(crate) fn new(site: &Site, ahead_ms: i64) -> Self {
         Self {
-            disk: Arc::new(Mutex::new(empty_disk(&site.broker))),
+            disk: Arc::new(Mutex::new(empty_disk(site))),
             copies: Mutex::default(),
             ahead_ms: Arc::new(ahead_ms.into()),
             line: Line::new(&site.repair_began),
@@ -72,11 +78,15 @@ impl Machine {
     }
 }
 
-/// What every node of a world shares.
+/// What every node of a data centre shares.
 #[derive(Clone)]
 pub(crate) struct Site {
-    /// The broker.
+    /// The topic that they write.
     pub(crate) broker: Arc<Broker>,
+    /// The copies of other data centres' topics.
+    pub(crate) copies: Vec<Arc<Broker>>,
+    /// The other data centres.
+    pub(crate) peers: Vec<Arc<dyn Peer>>,
     /// Chance.
     pub(crate) chance: Chance,
     /// When the world began.
@@ -91,6 +101,13 @@ pub(crate) struct Site {
     pub(crate) repair_began: Arc<Notify>,
     /// Learns when a process has ended by itself.
     pub(crate) ended: Arc<Notify>,
+}
+
+impl Site {
+    /// All topics of the data centre, its own first.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &Arc<Broker>> {
+        [&self.broker].into_iter().chain(&self.copies)
+    }
 }
 
 /// How far a process is.
@@ -108,10 +125,12 @@ pub(crate) enum State {
 pub(crate) struct Process {
     /// The store at work.
     pub(crate) store: Rc<StoreNode>,
+    /// Who answers other data centres: its writer.
+    pub(crate) asked_by_peers: Arc<Writer>,
     /// Why the view had to be made anew at the start, if so.
     pub(crate) began_anew: Option<String>,
     state: watch::Receiver<State>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl Process {
@@ -119,6 +138,8 @@ impl Process {
     pub(crate) fn start(site: &Site, machine: &Machine) -> Self {
         let clock = || SimClock::new(site.began, Arc::clone(&machine.ahead_ms));
         let (connection, wire) = Connection::open(&site.broker, &machine.line, &site.chance, clock());
+        let to_copy = |copy| Connection::to_copy(copy, &machine.line, &site.chance) as Arc<dyn EventLog>;
+        let copies: Vec<_> = site.copies.iter().map(to_copy).collect();
         let clock = Arc::new(LogClock::new(Arc::new(clock())));
         let began_anew = make_anew_if_behind(site, &machine.disk);
         let view = CrashingView::recover(site, &machine.disk, &clock);
@@ -127,23 +148,32 @@ impl Process {
         let writer_id = WriterId(site.chance.lock().unwrap().random());
         let parts = Parts {
             own: Arc::clone(&connection) as Arc<dyn EventLog>,
-            mirrored: Vec::new(),
+            mirrored: copies.clone(),
             view: Arc::new(view) as Arc<dyn View>,
             // Room for a few: some reads find their cell there, others do not.
             cells: CellCache::of(8 * 1024),
-            clock,
+            clock: Arc::clone(&clock),
             mac: mac(),
-            retention: Retention::Expiring { ttl_max: TTL_MAX },
+            retention: RETENTION_RULE,
             writer_id,
-            peers: Vec::new(),
+            peers: site.peers.clone(),
             read_consistency: site.read_consistency,
             serve_in_outage_for: Duration::ZERO,
             counted: Metrics::register(&prometheus::Registry::new()).unwrap(),
             measured: writer::Metrics::register(&prometheus::Registry::new()).unwrap(),
         };
-        let no_look = site.defect == Some(Defect::NoLook);
-        let blindfold = |view| if no_look { Arc::new(Blind(view)) as Arc<dyn LocalView> } else { view };
+        let mut asked_by_peers = None;
+        let blindfold = |view: Arc<dyn LocalView>| match site.defect {
+            Some(Defect::NoLook) => Arc::new(Blind(view)) as Arc<dyn LocalView>,
+            Some(Defect::PeerAnswersBeforeItApplied) => {
+                let own = Arc::clone(&connection) as Arc<dyn EventLog>;
+                asked_by_peers = Some(hasty_writer(own, Arc::clone(&view), &clock));
+                view
+            }
+            _ => view,
+        };
         let (store, follower) = StoreNode::assemble_with(parts, blindfold).unwrap();
+        let asked_by_peers = asked_by_peers.unwrap_or_else(|| Arc::clone(&store.writer));
         let store = Rc::new(store);
 
         let (says, state) = watch::channel(State::Unready);
@@ -154,6 +184,7 @@ impl Process {
             site: site.clone(),
             disk: Arc::clone(&machine.disk),
             connection,
+            copies,
             store: Rc::clone(&store),
             says: says.clone(),
         };
@@ -162,7 +193,17 @@ impl Process {
             says.that_it_ends(&ended.err().map_or("the follower ended".into(), |error| error.to_string()));
         });
         tasks.spawn_local(at_work.run(writer_id));
-        Self { store, began_anew, state, _tasks: tasks }
+        Self { store, asked_by_peers, began_anew, state, tasks }
+    }
+
+    /// Runs this, too, for as long as the process lives.
+    pub(crate) fn run(&mut self, work: impl Future<Output = ()> + 'static) {
+        self.tasks.spawn_local(work);
+    }
+
+    /// How far it is, for whoever runs beside it.
+    pub(crate) fn state(&self) -> watch::Receiver<State> {
+        self.state.clone()
     }
 
     /// Whether it takes requests.
@@ -203,6 +244,7 @@ struct Work {
     site: Site,
     disk: Disk,
     connection: Arc<Connection>,
+    copies: Vec<Arc<dyn EventLog>>,
     store: Rc<StoreNode>,
     says: Says,
 }
@@ -219,8 +261,10 @@ impl Work {
         }
         self.says.state.send_replace(State::Ready);
         let repairs = async {
-            if self.site.defect != Some(Defect::NoRepair) {
-                server::repair(&self.store, writer_id, CancellationToken::new()).await;
+            match self.site.defect {
+                Some(Defect::NoRepair) => {}
+                Some(Defect::RepairUsesANewVersion) => repair_with_new_versions(&self.store).await,
+                _ => server::repair(&self.store, writer_id, CancellationToken::new()).await,
             }
         };
         futures::join!(repairs, self.beat(), self.store.reads.look_for_the_log(), self.watch_for_loss());
@@ -260,10 +304,10 @@ impl Work {
     /// A view made anew beside the one that is served, and put in its place.
     async fn rebuild(&self) -> Option<()> {
         let own = Arc::clone(&self.connection) as Arc<dyn EventLog>;
-        let view = Arc::new(MemoryView::from_contents(empty_disk(&self.site.broker)));
+        let view = Arc::new(MemoryView::from_contents(empty_disk(&self.site)));
         let clock = &self.store.reads.clock;
         let into = Arc::clone(&view) as Arc<dyn View>;
-        let mut replay = Replay::new(&own, &[], into, mac(), Arc::clone(clock)).unwrap();
+        let mut replay = Replay::new(&own, &self.copies, into, mac(), Arc::clone(clock)).unwrap();
         let tails = replay.tails().await.ok()?;
         replay.up_to(&tails, |_, _| ()).await.ok()?;
         *self.disk.lock().unwrap() = view.contents();
@@ -274,21 +318,24 @@ impl Work {
     }
 }
 
-/// A start compares the view's positions with both ends of the log, and begins with an empty one where it cannot go on.
+/// A start compares the view's positions with both ends of the logs, and begins with an empty one where it cannot go on.
 fn make_anew_if_behind(site: &Site, disk: &Disk) -> Option<String> {
-    let log = &site.broker.log;
-    let answered = "a log in memory answers at once";
-    let head = log.head().now_or_never().expect(answered).unwrap();
-    let tail = log.tail().now_or_never().expect(answered).unwrap();
     let mut disk = disk.lock().unwrap();
-    let why = server::goes_on(log.topic(), &disk.saved.logs[log.topic()].frontier, &head, &tail).err()?;
-    *disk = empty_disk(&site.broker);
+    let goes_on = |Broker { log, .. }: &Broker| {
+        let answered = "a log in memory answers at once";
+        let head = log.head().now_or_never().expect(answered).unwrap();
+        let tail = log.tail().now_or_never().expect(answered).unwrap();
+        server::goes_on(log.topic(), &disk.saved.logs[log.topic()].frontier, &head, &tail)
+    };
+    let why = site.topics().find_map(|topic| goes_on(topic).err())?;
+    *disk = empty_disk(site);
     Some(why.to_string())
 }
 
 /// A view that has seen nothing.
-pub(crate) fn empty_disk(broker: &Broker) -> Contents {
-    MemoryView::new([(broker.log.topic().clone(), broker.log.incarnation())]).contents()
+pub(crate) fn empty_disk(site: &Site) -> Contents {
+    MemoryView::new(site.topics().map(|topic| (topic.log.topic().clone(), topic.log.incarnation())))
+        .contents()
 }
 
 fn mac() -> MacKey {
@@ -306,6 +353,53 @@ impl LocalView for Blind {
 
     fn applied(&self, position: Position, patience: Duration) -> BoxFuture<'_, Result<(), FenceFailed>> {
         self.0.applied(position, patience)
+    }
+
+    fn down_in(&self, partition: Partition) -> BTreeSet<Dc> {
+        self.0.down_in(partition)
+    }
+
+    fn newest_declaration(&self, dc: &Dc) -> Option<Version> {
+        self.0.newest_declaration(dc)
+    }
+}
+
+/// Pays debts as the real one does, but for the version.
+async fn repair_with_new_versions(store: &StoreNode) {
+    loop {
+        sleep(LOOK_FOR_DEBTS_EVERY).await;
+        let now = store.reads.clock.now();
+        for (key, since) in store.debts.all() {
+            let cell = store.reads.serving.view().get(&key).unwrap();
+            let Some(cell) = cell.filter(|_| since.saturating_add(DEBT_AGE) <= now) else { continue };
+            let mut event = cell.to_event(key);
+            event.version = Version { hlc: event.version.hlc.tick(), writer: store.writer.id() };
+            // What fails is still owed.
+            let _failed = store.writer.repair(event, Deadline::within(DEBT_AGE)).await;
+        }
+    }
+}
+
+/// A writer that says "applied" when it is not.
+fn hasty_writer(own: Arc<dyn EventLog>, view: Arc<dyn LocalView>, clock: &Arc<LogClock>) -> Arc<Writer> {
+    let metrics = writer::Metrics::register(&prometheus::Registry::new()).unwrap();
+    let (view, clock) = (Arc::new(Hasty(view)), Arc::clone(clock));
+    // Its number as an appender matters to nobody here, and it chooses no version.
+    let versions = Versions::of(WriterId(1));
+    Arc::new(Writer::new(own, view, clock, mac(), RETENTION_RULE, versions, &metrics))
+}
+
+/// What a hasty writer believes of the view.
+#[derive(Debug)]
+struct Hasty(Arc<dyn LocalView>);
+
+impl LocalView for Hasty {
+    fn look(&self, key: KeyId, patience: Duration) -> BoxFuture<'_, Result<Option<Version>, LookFailed>> {
+        self.0.look(key, patience)
+    }
+
+    fn applied(&self, _: Position, _: Duration) -> BoxFuture<'_, Result<(), FenceFailed>> {
+        Box::pin(async { Ok(()) })
     }
 
     fn down_in(&self, partition: Partition) -> BTreeSet<Dc> {

@@ -14,18 +14,19 @@ use super::{chance::Chance, node::TTL_MAX};
 /// Few keys, so that operations meet.
 const KEYS: u8 = 2;
 
-/// How long a client waits for an answer.
-const PATIENCE: Duration = Duration::from_millis(400);
-
 /// One operation of one client.
 #[derive(Clone, Debug)]
 pub(crate) struct Operation {
     /// Whose session.
     pub(crate) key: u8,
+    /// The data centre that was asked.
+    pub(crate) dc: usize,
     /// Whose memory of what readers were told: a machine's, for as long as its disk remembers.
     pub(crate) memory: usize,
     /// What was asked.
     pub(crate) asked: Asked,
+    /// When it ends if it is a put, answered or not.
+    pub(crate) expires_at: Option<Until>,
     /// What was answered; `None` when the client cannot know what happened.
     pub(crate) answer: Option<Answer>,
     /// Its place among all beginnings and ends of operations.
@@ -56,8 +57,8 @@ pub(crate) enum Answer {
     Done,
     /// 200 with this value, which expires then.
     Found { value: u64, expires_at: Until, told_at: Timestamp },
-    /// 404.
-    NotFound,
+    /// 404, at a moment that was no later than this.
+    NotFound { told_at: Timestamp },
 }
 
 impl Asked {
@@ -72,14 +73,29 @@ impl Asked {
         (chance.random_range(0..KEYS), asked)
     }
 
-    /// Asks a node.
-    pub(crate) async fn ask(self, store: Rc<StoreNode>, key: u8) -> Option<Answer> {
-        let key = key_id(key);
-        let now = store.reads.clock.read_now();
-        let deadline = Deadline::within(PATIENCE);
+    /// When what a node is asked to store now would expire.
+    pub(crate) fn expires_at(self, store: &StoreNode) -> Option<Until> {
         match self {
-            Self::Put { value, is_short } => {
-                let expires_at = Until::At(now.saturating_add(ttl(is_short)));
+            Self::Put { is_short, .. } => {
+                Some(Until::At(store.reads.clock.read_now().saturating_add(ttl(is_short))))
+            }
+            Self::Delete | Self::Get => None,
+        }
+    }
+
+    /// Asks a node, and waits for so long.
+    pub(crate) async fn ask(
+        self,
+        store: Rc<StoreNode>,
+        key: u8,
+        expires_at: Option<Until>,
+        patience: Duration,
+    ) -> Option<Answer> {
+        let key = key_id(key);
+        let deadline = Deadline::within(patience);
+        match self {
+            Self::Put { value, .. } => {
+                let expires_at = expires_at?;
                 let sealed = Sealed(Bytes::copy_from_slice(&value.to_be_bytes()));
                 let set = Set { key, sealed, expires_at, headers: Headers::default() };
                 store.writer.put(set, deadline).await.ok().map(|_| Answer::Done)
@@ -88,14 +104,15 @@ impl Asked {
                 store.writer.delete(key, Headers::default(), deadline).await.ok().map(|_| Answer::Done)
             }
             Self::Get => {
-                let cell = store.reads.visible(key, PATIENCE).await.ok()?;
-                let Some(cell) = cell else { return Some(Answer::NotFound) };
+                let cell = store.reads.visible(key, patience).await.ok()?;
+                let told_at = store.reads.clock.last_read_now();
+                let Some(cell) = cell else { return Some(Answer::NotFound { told_at }) };
                 let State::Live { expires_at, sealed } = &cell.state else {
                     unreachable!("only live cells are visible")
                 };
                 let value = u64::from_be_bytes(sealed.0.as_ref().try_into().unwrap());
                 let expires_at = *expires_at;
-                Some(Answer::Found { value, expires_at, told_at: store.reads.clock.last_read_now() })
+                Some(Answer::Found { value, expires_at, told_at })
             }
         }
     }
@@ -113,7 +130,7 @@ fn key_id(key: u8) -> KeyId {
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { key, asked, answer, began, ended, .. } = self;
-        write!(f, "{began:>4}-{ended:<4} key {key} {asked:?} -> {answer:?}")
+        let Self { key, dc, asked, answer, began, ended, .. } = self;
+        write!(f, "{began:>4}-{ended:<4} dc {dc} key {key} {asked:?} -> {answer:?}")
     }
 }

@@ -39,6 +39,9 @@ const OPERATIONS: usize = 10;
 /// Clocks are this far off at most: more than the spacing of operations, and more than the clamp lets through.
 const AHEAD_MS_MAX: i64 = 8_000;
 
+/// How long a client waits for an answer.
+const PATIENCE: Duration = Duration::from_millis(400);
+
 /// How long a phase may take. Longer says that nobody is ready for long.
 const PHASE_MAX: Duration = Duration::from_secs(120);
 
@@ -116,7 +119,19 @@ impl World {
         let (machines, read_consistency) =
             if one_in(&chance, 4) { (1, ReadConsistency::Node) } else { (2, ReadConsistency::Dc) };
         let (repair_began, ended) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let site = Site { broker, chance, began, read_consistency, defect, seen, repair_began, ended };
+        let (copies, peers) = (Vec::new(), Vec::new());
+        let site = Site {
+            broker,
+            copies,
+            peers,
+            chance,
+            began,
+            read_consistency,
+            defect,
+            seen,
+            repair_began,
+            ended,
+        };
         let machine = |_| {
             let ahead_ms = site.chance.lock().unwrap().random_range(-AHEAD_MS_MAX..=AHEAD_MS_MAX);
             Machine::new(&site, ahead_ms)
@@ -171,9 +186,12 @@ impl World {
             let (key, asked) = Asked::choose(&self.site.chance, first_value + done as u64);
             let (memory, began, began_at) =
                 (self.memories.borrow()[n], self.step(), self.site.began.elapsed());
-            let answer = crashed.run_until_cancelled(asked.ask(store, key)).await.flatten();
+            let expires_at = asked.expires_at(&store);
+            let asking = asked.ask(store, key, expires_at, PATIENCE);
+            let answer = crashed.run_until_cancelled(asking).await.flatten();
             let (ended, ended_at) = (self.step(), self.site.began.elapsed());
-            let operation = Operation { key, memory, asked, answer, began, ended, began_at, ended_at };
+            let operation =
+                Operation { key, dc: 0, memory, asked, expires_at, answer, began, ended, began_at, ended_at };
             self.note(format!("client {client} at machine {n}: {operation}"));
             self.history.borrow_mut().push(operation);
             done += 1;
