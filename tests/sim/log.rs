@@ -43,6 +43,8 @@ pub(crate) struct Line {
     /// Of the process that runs.
     traffic: Mutex<Arc<Traffic>>,
     repair_began: Arc<Notify>,
+    /// Versions that other data centres asked for: what goes out with them is no repair.
+    asked_for: Mutex<BTreeSet<Version>>,
 }
 
 /// What one process has sent that was not answered.
@@ -61,6 +63,7 @@ impl Line {
             healed: Notify::new(),
             traffic: Mutex::default(),
             repair_began: Arc::clone(repair_began),
+            asked_for: Mutex::default(),
         })
     }
 
@@ -88,6 +91,11 @@ impl Line {
     /// How many of them are repairs.
     pub(crate) fn repairs(&self) -> usize {
         self.traffic.lock().unwrap().repairs.load(Ordering::Relaxed)
+    }
+
+    /// Another data centre asks the machine to append something of this version.
+    pub(crate) fn asks_for(&self, version: Version) {
+        self.asked_for.lock().unwrap().insert(version);
     }
 
     /// Whoever sent something is gone.
@@ -221,7 +229,8 @@ impl Connection {
     fn is_repair(&self, record: &Record) -> bool {
         let Ok(Message::Event { event, sequence }) = record.decode() else { return false };
         let is_new = self.versions.lock().unwrap().insert(event.version);
-        event.version.writer != sequence.appender || !is_new
+        let is_asked_for = self.line.asked_for.lock().unwrap().contains(&event.version);
+        !is_asked_for && (event.version.writer != sequence.appender || !is_new)
     }
 
     /// There and back, with whatever is asked.

@@ -38,12 +38,16 @@ fn no_seed_breaks_a_promise() {
     let seeds = std::env::var("SOLERA_SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS);
     for seed in 0..seeds {
         let outcome = World::run(seed, None);
-        outcome
-            .violations
-            .first()
-            .inspect(|violation| panic!("seed {seed}: {violation}\n{}", outcome.trace.join("\n")));
+        outcome.violations.first().inspect(|violation| {
+            panic!("{violation}\n{}\nagain: {}", outcome.trace.join("\n"), command("sim::one_seed", seed))
+        });
         assert!(outcome.successes > 0, "seed {seed} did nothing");
     }
+}
+
+/// What runs one seed again.
+fn command(test: &str, seed: u64) -> String {
+    format!("SOLERA_SIM_SEED={seed} cargo test --profile ci --workspace --test solera {test} -- --nocapture")
 }
 
 #[test]

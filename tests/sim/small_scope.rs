@@ -18,27 +18,27 @@ use super::{broker::Broker, defect::Defect, node::TTL_MAX, seen::Seen, workload:
 
 const RULE: Retention = Retention::Expiring { ttl_max: TTL_MAX };
 
-fn key() -> KeyId {
+pub(super) fn key() -> KeyId {
     KeyId::from_bytes([0; 16])
 }
 
-fn version(n: u16, now: Timestamp) -> Version {
+pub(super) fn version(n: u16, now: Timestamp) -> Version {
     Version { hlc: (0..n).fold(Hlc::at(now), |hlc, _| hlc.tick()), writer: WriterId(1) }
 }
 
-fn set(version: Version, lives_for: Duration) -> Event {
+pub(super) fn set(version: Version, lives_for: Duration) -> Event {
     let expires_at = Until::At(version.hlc.time().saturating_add(lives_for));
     let change = Change::Set { expires_at, sealed: Sealed(Bytes::from_static(b"contents")) };
     let retain_until = RULE.of_set(version, expires_at);
     Event { key: key(), version, retain_until, headers: Headers::default(), change }
 }
 
-fn delete(version: Version) -> Event {
+pub(super) fn delete(version: Version) -> Event {
     let retain_until = RULE.of_delete(version, version.hlc.time());
     Event { key: key(), version, retain_until, headers: Headers::default(), change: Change::Delete }
 }
 
-fn fold(cell: &mut Option<Cell>, event: Event) {
+pub(super) fn fold(cell: &mut Option<Cell>, event: Event) {
     if judge(cell.as_ref().map(|cell| cell.version), event.version) == Verdict::Won {
         *cell = Some(Cell::of(event));
     }
@@ -49,7 +49,7 @@ fn shows(cell: Option<&Cell>, now: Timestamp) -> bool {
 }
 
 /// Every sequence of `length` of `steps`.
-fn sequences<T: Copy>(steps: &[T], length: u32) -> impl Iterator<Item = Vec<T>> + '_ {
+pub(super) fn sequences<T: Copy>(steps: &[T], length: u32) -> impl Iterator<Item = Vec<T>> + '_ {
     let count = steps.len().pow(length);
     (0..count).map(move |n| {
         let digit = |place| steps[n / steps.len().pow(place) % steps.len()];

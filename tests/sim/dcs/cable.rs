@@ -15,7 +15,7 @@ use std::{
 use eventlog::LogClock;
 use futures::future::{BoxFuture, Either, select};
 use rand::{Rng, seq::SliceRandom};
-use schemas::{Dc, StoreName};
+use schemas::{Dc, Declaration, StoreName};
 use tokio::{
     sync::{
         mpsc::{self, UnboundedReceiver, UnboundedSender},
@@ -26,12 +26,13 @@ use tokio::{
 };
 use writer::{
     Acknowledged, Answer, Deadline, NoAnswer, Writer,
-    peer::{Peer, Round, Tombstone},
+    peer::{NodeStanding, Peer, Round, Told, Tombstone},
 };
 
 use super::super::{
     chance::{Chance, one_in, some_ms},
     defect::Defect,
+    log::Line,
     node::{RETENTION_RULE, State},
     seen::Seen,
 };
@@ -290,7 +291,7 @@ impl Cable {
         let Answer::Newer(_) = answer else { return answer };
         self.cables.seen.note("a peer that had something newer");
         match self.cables.defect {
-            Some(Defect::NoSecondRound) => Answer::Done(Acknowledged::by_peer(asked.version)),
+            Some(Defect::NoSecondRound) => Answer::Done(Acknowledged::by(asked.version, BTreeSet::new())),
             Some(Defect::SecondVersionTooLow) => Answer::Newer(asked.version.successor()),
             _ => answer,
         }
@@ -313,6 +314,14 @@ impl Peer for Cable {
             let answer = timeout(deadline.left(), self.ask(tombstone, round, deadline)).await;
             self.understand(answer.unwrap_or_else(|_| unknown("it did not answer in time")), tombstone)
         })
+    }
+
+    fn declare<'a>(&'a self, _: &'a Declaration, _: Option<&'a str>, _: Deadline) -> BoxFuture<'a, Told> {
+        unreachable!("nobody declares anything in these worlds")
+    }
+
+    fn standing(&self) -> BoxFuture<'_, Vec<NodeStanding>> {
+        unreachable!("nobody declares anything in these worlds")
     }
 }
 
@@ -343,6 +352,7 @@ fn but_elsewhere(answer: Answer) -> Answer {
 #[derive(Clone)]
 pub(super) struct Porter {
     pub(super) writer: Arc<Writer>,
+    pub(super) line: Arc<Line>,
     pub(super) clock: Arc<LogClock>,
     pub(super) state: watch::Receiver<State>,
     pub(super) defect: Option<Defect>,
@@ -368,6 +378,7 @@ impl Porter {
             let _gone = answer.send(refused("not ready"));
             return;
         }
+        self.line.asks_for(tombstone.version);
         match self.defect {
             Some(Defect::PeerDoesNotLook) => round = Round::Second,
             Some(Defect::RetainUntilRecomputed) => {

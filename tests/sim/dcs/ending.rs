@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     super::node::{Machine, Process, RETENTION_RULE, Site},
-    world::{AHEAD_MS_MAX, Kind, World},
+    world::{AHEAD_MS_MAX, Kind, Node, World},
 };
 
 /// What a view says of a key, apart from contents that may have been stripped already.
@@ -35,11 +35,7 @@ impl World {
 
         let mut violations = self.take_violations();
         let soon = self.soon();
-        let views: Vec<_> = self.nodes.iter().map(|node| (node.at, self.said_by(node.at, soon))).collect();
-        let (first, agreed) = &views[0];
-        if let Some((other, view)) = views.iter().find(|(_, view)| view != agreed) {
-            violations.push(format!("views differ: {first:?} says {agreed:?}, and {other:?} {view:?}"));
-        }
+        violations.extend(self.difference());
         for dc in 0..self.dcs.len() {
             let before = self.said_by((dc, 0), soon);
             let again = self.rebuild(dc, soon).await;
@@ -63,6 +59,17 @@ impl World {
             }
         }
         violations
+    }
+
+    /// What the views of nodes that are ready do not agree on.
+    pub(super) fn difference(&self) -> Option<String> {
+        let soon = self.soon();
+        let is_ready = |node: &&Node| node.running.borrow().as_ref().is_some_and(|it| it.process.is_ready());
+        let ready = self.nodes.iter().filter(is_ready);
+        let views: Vec<_> = ready.map(|node| (node.at, self.said_by(node.at, soon))).collect();
+        let (first, agreed) = views.first()?;
+        let (other, view) = views.iter().find(|(_, view)| view != agreed)?;
+        Some(format!("views differ: {first:?} says {agreed:?}, and {other:?} {view:?}"))
     }
 
     /// What ends before this matters to nobody any more.

@@ -25,7 +25,7 @@ impl World {
     /// Never ends.
     pub(super) async fn hand(self: &Rc<Self>) {
         loop {
-            sleep(some_ms(&self.chance, 1_200)).await;
+            sleep(some_ms(&self.chance, 2_500)).await;
             let n = self.some_node();
             let kind = self.chance.lock().unwrap().random_range(0..10);
             match kind {
@@ -68,7 +68,7 @@ impl World {
     /// What befalls mirrors and the lines between data centres. Never ends.
     pub(super) async fn weather(self: &Rc<Self>) {
         loop {
-            sleep(some_ms(&self.chance, 1_000)).await;
+            sleep(some_ms(&self.chance, 1_500)).await;
             let mirror = self.some_mirror();
             let name = format!("the mirror from {} to {}", mirror.from, mirror.to);
             let kind = self.chance.lock().unwrap().random_range(0..8);

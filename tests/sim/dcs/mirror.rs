@@ -1,8 +1,10 @@
 //! Copies a topic into another data centre, as MirrorMaker does: late, one way, in order, and again from an older position
-//! after a crash of its own. What it copies gets the copy's offsets and the time of the copy's broker.
+//! after a crash of its own. What it copies gets the copy's offsets and the time of the copy's broker. Some lose records,
+//! which are copied again, with all that came after them, before anything rests on the copy being whole.
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     rc::Rc,
     sync::Arc,
 };
@@ -37,6 +39,11 @@ pub(super) struct Mirror {
     copy: Arc<Broker>,
     next: RefCell<Frontier>,
     furthest: RefCell<Frontier>,
+    /// The first record of each partition that the copy lacks though later ones were copied.
+    lost: RefCell<BTreeMap<Partition, Offset>>,
+    /// Whether it ever loses any, and does at the moment.
+    can_lose: bool,
+    loses: Cell<bool>,
     /// How often it went back.
     life: Cell<u64>,
     went_back: Notify,
@@ -48,6 +55,7 @@ impl Mirror {
     pub(super) fn new(
         (from, origin): (usize, &Arc<Broker>),
         (to, copy): (usize, &Arc<Broker>),
+        can_lose: bool,
         chance: &Chance,
         seen: &Arc<Seen>,
     ) -> Rc<Self> {
@@ -60,6 +68,9 @@ impl Mirror {
             copy: Arc::clone(copy),
             next: RefCell::default(),
             furthest: RefCell::default(),
+            lost: RefCell::default(),
+            can_lose,
+            loses: Cell::new(can_lose),
             life: Cell::new(0),
             went_back: Notify::new(),
             chance: Arc::clone(chance),
@@ -101,7 +112,12 @@ impl Mirror {
             if entry.offset < self.furthest.borrow().get(partition) {
                 self.seen.note("a record that was copied again");
             }
-            self.copy.append(partition, entry.record, entry.append_time);
+            if self.loses.get() && one_in(&self.chance, 10) {
+                self.seen.note("a record that a mirror lost");
+                self.lost.borrow_mut().entry(partition).or_insert(entry.offset);
+            } else {
+                self.copy.append(partition, entry.record, entry.append_time);
+            }
             self.advance(partition, entry.offset.next());
             if one_in(&self.chance, 8) {
                 self.wait().await;
@@ -132,7 +148,26 @@ impl Mirror {
         self.goes_on_from(older);
     }
 
+    /// Goes back to what it lost, and loses no more.
+    pub(super) fn copy_what_was_lost(&self) {
+        self.loses.set(false);
+        let lost = self.lost.borrow().clone();
+        if !lost.is_empty() {
+            let next = self.next.borrow().clone();
+            let or_lost = |(partition, next): (Partition, Offset)| {
+                (partition, lost.get(&partition).map_or(next, |lost| next.min(*lost)))
+            };
+            self.goes_on_from(next.iter().map(or_lost).collect());
+        }
+    }
+
+    /// It may lose records again, if it ever does.
+    pub(super) fn may_lose(&self) {
+        self.loses.set(self.can_lose);
+    }
+
     fn goes_on_from(&self, next: Frontier) {
+        self.lost.borrow_mut().retain(|partition, lost| *lost < next.get(*partition));
         self.next.replace(next);
         self.life.set(self.life.get() + 1);
         self.went_back.notify_one();
@@ -141,6 +176,6 @@ impl Mirror {
     /// Whether the copy holds all that the original does, and nothing is half copied again.
     pub(super) fn has_caught_up(&self) -> bool {
         let tail = self.origin.log.tail().now_or_never().expect("a log in memory answers at once");
-        self.next.borrow().is_at_least(&tail.unwrap())
+        self.lost.borrow().is_empty() && self.next.borrow().is_at_least(&tail.unwrap())
     }
 }

@@ -13,9 +13,10 @@ mod ending;
 mod hand;
 mod mirror;
 mod pause;
+mod small_scope;
 mod world;
 
-use super::{defect::Defect, world::Outcome};
+use super::{command, defect::Defect, world::Outcome};
 use world::World;
 
 /// How many seeds `make test` runs; `SOLERA_SIM_SEEDS` says another number.
@@ -28,17 +29,10 @@ fn no_seed_breaks_a_promise_among_data_centres() {
         let outcome = World::run(seed, None);
         outcome.violations.first().inspect(|violation| {
             let trace = outcome.trace.join("\n");
-            panic!("{violation}\n{trace}\nThis seed again:\n{}", command(seed))
+            panic!("{violation}\n{trace}\nagain: {}", command("sim::dcs::one_seed", seed))
         });
         assert!(outcome.successes > 0, "seed {seed} did nothing");
     }
-}
-
-/// What runs one seed again.
-fn command(seed: u64) -> String {
-    format!(
-        "SOLERA_SIM_SEED={seed} cargo test --profile ci --workspace --test solera sim::dcs::one_seed -- --nocapture"
-    )
 }
 
 #[test]

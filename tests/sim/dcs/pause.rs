@@ -129,7 +129,11 @@ impl World {
         if self.kind == Kind::Kafka || one_in(&self.chance, 2) {
             self.come_back();
             self.settle().await;
+            if let Some(difference) = self.difference() {
+                self.violate(difference);
+            }
         }
+        self.mirrors.iter().for_each(|mirror| mirror.may_lose());
         for n in 0..self.nodes.len() {
             let role = match self.chance.lock().unwrap().random_range(0..4) {
                 0 => Role::Down,
@@ -192,7 +196,10 @@ impl World {
 
     /// Until nothing is owed, nothing is on its way, and all copies are whole.
     pub(super) async fn settle(&self) {
-        self.mirrors.iter().for_each(|mirror| mirror.lag_ms.set(LAG_MS));
+        for mirror in &self.mirrors {
+            mirror.lag_ms.set(LAG_MS);
+            mirror.copy_what_was_lost();
+        }
         let quiet = async {
             let mut seconds = 0;
             while seconds < QUIET_SECONDS {

@@ -52,7 +52,7 @@ const CLIENTS: usize = 4;
 const PHASES: usize = 3;
 
 /// Operations of one client in one phase.
-const OPERATIONS: usize = 8;
+const OPERATIONS: usize = 10;
 
 /// How long a client waits for an answer: two rounds between data centres, mostly.
 const PATIENCE: Duration = Duration::from_millis(1_000);
@@ -62,9 +62,6 @@ pub(super) const AHEAD_MS_MAX: i64 = 3_600_000;
 
 /// How long a phase may take. Longer says that nobody is ready for long.
 const PHASE_MAX: Duration = Duration::from_secs(120);
-
-/// A reader's clock may be behind the broker's by the clamp, and by what it takes to hear of the broker's.
-const HEARD_WITHIN: Duration = Duration::from_secs(3);
 
 /// What the logs of a world are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,7 +227,8 @@ impl World {
             for (to, dc) in dcs.iter().enumerate().filter(|(to, _)| *to != from) {
                 let is_its = |copy: &&Arc<Broker>| copy.log.topic() == topic;
                 let copy = dc.site.copies.iter().find(is_its).expect("every data centre has every topic");
-                let mirror = Mirror::new((from, &origin.site.broker), (to, copy), &chance, &seen);
+                let loses = one_in(&chance, 4);
+                let mirror = Mirror::new((from, &origin.site.broker), (to, copy), loses, &chance, &seen);
                 beside.spawn_local(Rc::clone(&mirror).run());
                 mirrors.push(mirror);
             }
@@ -329,8 +327,11 @@ impl World {
             () = self.perhaps_die(n, asked, &crashed) => unreachable!("who dies cancels what it was asked"),
         };
         let (ended, ended_at) = (self.step(), self.began.elapsed());
-        if answer == Some(Answer::Done) && asked == Asked::Delete && stands_still {
-            self.seen.note("a delete while a mirror stood still");
+        if answer == Some(Answer::Done) && asked == Asked::Delete {
+            self.seen.note("a delete");
+            if stands_still {
+                self.seen.note("a delete while a mirror stood still");
+            }
         }
         if let Some(Answer::Found { told_at, .. } | Answer::NotFound { told_at }) = answer {
             self.check_clock(node.at.0, told_at);
@@ -357,16 +358,13 @@ impl World {
         pending().await
     }
 
-    /// Readers are told the time of their data centre's broker, as far as nodes' clocks are clamped to it.
+    /// Readers are told no time that their data centre's broker has not come to, but for what nodes' clocks may be off: or
+    /// everything that is missing could be said to have expired.
     fn check_clock(&self, dc: usize, told_at: Timestamp) {
-        let now = self.dcs[dc].looks_at_its_clock();
+        self.dcs[dc].looks_at_its_clock();
         let latest = self.dcs[dc].latest.get();
-        let drift = CLOCK_DRIFT_MAX.saturating_add(Duration::from_secs(1));
-        if latest.saturating_add(drift) < told_at {
+        if latest.saturating_add(CLOCK_DRIFT_MAX).saturating_add(Duration::from_secs(1)) < told_at {
             self.violate(format!("ahead: readers in {} are told {told_at} before {latest}", NAMES[dc]));
-        }
-        if told_at.saturating_add(drift).saturating_add(HEARD_WITHIN) < now {
-            self.violate(format!("behind: readers in {} are told {told_at} at {now}", NAMES[dc]));
         }
     }
 
@@ -437,6 +435,7 @@ impl World {
         }
         let porter = Porter {
             writer: Arc::clone(&process.asked_by_peers),
+            line: Arc::clone(&node.machine.line),
             clock: Arc::clone(&process.store.reads.clock),
             state: process.state(),
             defect: self.defect,
@@ -452,6 +451,9 @@ impl World {
             self.note(format!("node {n} crashes"));
             if 0 < node.machine.line.repairs() {
                 self.seen.note("a crash with a repair on its way");
+            }
+            if 0 < process.store.debts.count() {
+                self.seen.note("a crash with debts");
             }
             crashed.cancel();
             self.cables.close(node.at);
@@ -511,11 +513,8 @@ impl World {
 }
 
 impl DataCentre {
-    /// What its broker's clock shows.
-    fn looks_at_its_clock(&self) -> Timestamp {
-        let now = self.site.broker.now();
-        self.latest.set(self.latest.get().max(now));
-        now
+    fn looks_at_its_clock(&self) {
+        self.latest.set(self.latest.get().max(self.site.broker.now()));
     }
 }
 
