@@ -19,6 +19,10 @@ pub const CLOCK_DRIFT_MAX: Duration = Duration::from_secs(5);
 /// acknowledged, whose clock is at most twice [`CLOCK_DRIFT_MAX`] from that of any other.
 pub const SKIP_MARGIN: Duration = Duration::from_secs(60);
 
+/// How far above what it has seen of a session such a delete is stamped at least: above what a data centre may have written over
+/// that and nobody has heard of, a few ticks more.
+pub const SKIP_STEP: Duration = Duration::from_secs(1);
+
 /// How far ahead of the clock a version may be for clocks to follow it. One beyond comes of a delete that was stamped
 /// [`SKIP_MARGIN`] ahead, and concerns its own key alone.
 pub const VERSION_AHEAD_MAX: Duration = Duration::from_secs(30);

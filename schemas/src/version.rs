@@ -3,7 +3,7 @@
 //! Kulkarni et al., "Logical Physical Clocks and Consistent Snapshots" (2014), in one 64-bit word: 48 bits of
 //! milliseconds, 16 bits of counter. The counter's overflow carries into the time, which is what `+ 1` does.
 
-use std::{fmt, num::ParseIntError, str::FromStr};
+use std::{fmt, num::ParseIntError, str::FromStr, time::Duration};
 
 use crate::Timestamp;
 
@@ -84,6 +84,12 @@ impl Version {
             Some(writer) => Self { hlc: self.hlc, writer: WriterId(writer) },
             None => Self { hlc: self.hlc.tick(), writer: WriterId(0) },
         }
+    }
+
+    /// So much later, by the same writer.
+    #[must_use]
+    pub fn later(self, by: Duration) -> Self {
+        Self { hlc: Hlc::at(self.hlc.time().saturating_add(by)), ..self }
     }
 
     /// Big-endian, so that bytes sort as versions do.

@@ -15,7 +15,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use futures::future::{join, join_all};
-use schemas::{Dc, Headers, KeyId, Version};
+use schemas::{Dc, Headers, KeyId, Version, caps::SKIP_STEP};
 
 use crate::{
     Deadline, WriteError, Writer,
@@ -179,8 +179,13 @@ impl Writer {
     pub async fn accept(&self, tombstone: Tombstone, round: Round, deadline: Deadline) -> Answer {
         if round == Round::First {
             match self.look(tombstone.key, deadline).await {
-                Ok(Some(newest)) if tombstone.version < newest => return Answer::Newer(newest),
-                Ok(_) => {}
+                Ok(Some(newest)) => {
+                    let newest = reaches(newest, &tombstone);
+                    if tombstone.version < newest {
+                        return Answer::Newer(newest);
+                    }
+                }
+                Ok(None) => {}
                 Err(error) => return Answer::None(error.into()),
             }
         }
@@ -196,6 +201,13 @@ impl Writer {
             Err(error) => Answer::None(error.into()),
         }
     }
+}
+
+/// How far what is held may reach. One that is gone on without may have written over it, a tick above, and be down again before
+/// anybody has heard of that; and if it is itself a delete that was stamped ahead, by a clock that was ahead of ours, the margin is not
+/// above it.
+fn reaches(newest: Version, tombstone: &Tombstone) -> Version {
+    if tombstone.skipped.is_empty() { newest } else { newest.later(SKIP_STEP) }
 }
 
 /// Who has looked in this delete need not look again: what it holds above that was appended after the delete began.

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use schemas::{
     Hlc, Timestamp, Version, WriterId,
-    caps::{SKIP_MARGIN, VERSION_AHEAD_MAX},
+    caps::{SKIP_MARGIN, SKIP_STEP, VERSION_AHEAD_MAX},
 };
 
 /// The versions of one writer.
@@ -55,9 +55,10 @@ impl Versions {
         Version { hlc, writer: self.writer }
     }
 
-    /// A version above `seen`, and [`SKIP_MARGIN`] or more ahead of all that [`next`](Self::next) goes above.
+    /// A version [`SKIP_STEP`] above `seen` or more, and [`SKIP_MARGIN`] or more ahead of all that [`next`](Self::next) goes
+    /// above.
     pub fn next_ahead(&self, now: Timestamp, seen: Option<Version>) -> Version {
-        let above_seen = seen.map_or(Hlc::from_bits(0), |seen| seen.hlc.tick());
+        let above_seen = seen.map_or(Hlc::from_bits(0), |seen| seen.later(SKIP_STEP).hlc.tick());
         let mut last = self.lock();
         let near = Hlc::at(now).max(last.near.tick());
         let ahead = Hlc::at(near.time().saturating_add(SKIP_MARGIN));
@@ -103,7 +104,9 @@ mod tests {
         let at_once = versions.next(at(1_002), Some(deleted));
         assert!(written_again < at_once, "no version is chosen twice");
         let skips_again = versions.next_ahead(at(1_003), Some(at_once));
-        assert_eq!(skips_again.hlc, Hlc::at(at(61_003)), "a margin is not put on top of a margin");
+        assert!(at_once.later(SKIP_STEP) < skips_again, "above what may have followed elsewhere");
+        let another = versions.next_ahead(at(9_000), None);
+        assert_eq!(another.hlc, Hlc::at(at(69_000)), "a margin is not put on top of a margin");
     }
 
     proptest! {

@@ -127,11 +127,12 @@ const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 struct Scripted {
     /// What is down, after so many looks at it; the last word stays.
     down: Mutex<VecDeque<BTreeSet<Dc>>>,
+    newest: Option<Version>,
 }
 
 impl LocalView for Scripted {
     fn look(&self, _: KeyId, _: Duration) -> BoxFuture<'_, Result<Option<Version>, LookFailed>> {
-        Box::pin(async { Ok(None) })
+        Box::pin(async { Ok(self.newest) })
     }
 
     fn applied(&self, _: Position, _: Duration) -> BoxFuture<'_, Result<(), FenceFailed>> {
@@ -215,6 +216,15 @@ fn peer(name: &str, script: &[Says]) -> Arc<Asked> {
 
 /// Deletes at eqiad, whose log says after each look that these are down.
 async fn delete(peers: &[&Arc<Asked>], down: &[&[&str]]) -> Result<DeletedEverywhere, DeleteError> {
+    delete_over(None, peers, down).await
+}
+
+/// The same where something is there already.
+async fn delete_over(
+    newest: Option<Version>,
+    peers: &[&Arc<Asked>],
+    down: &[&[&str]],
+) -> Result<DeletedEverywhere, DeleteError> {
     let machine = Arc::new(ManualClock::at(NOW)) as Arc<dyn eventlog::Clock>;
     let topic = Topic { origin: dc("eqiad"), store: "sessions".parse().unwrap() };
     let partitions = PartitionCount::new(1).unwrap();
@@ -222,7 +232,7 @@ async fn delete(peers: &[&Arc<Asked>], down: &[&[&str]]) -> Result<DeletedEveryw
     let sets = down.iter().map(|down| down.iter().map(|name| dc(name)).collect());
     let writer = Writer::new(
         log as Arc<dyn EventLog>,
-        Arc::new(Scripted { down: Mutex::new(sets.collect()) }),
+        Arc::new(Scripted { down: Mutex::new(sets.collect()), newest }),
         Arc::new(LogClock::new(machine)),
         MacKey::derive(b"an index secret"),
         Retention::Expiring { ttl_max: Duration::from_secs(3600) },
@@ -302,4 +312,15 @@ async fn nobody_is_gone_on_without_who_is_no_peer() {
     let up = peer("codfw", &[Says::Done]);
     delete(&[&up], &[&["esams"]]).await.unwrap();
     assert_eq!(up.asked.lock().unwrap()[0].1.skipped, BTreeSet::new());
+}
+
+/// Codfw was down, came back, wrote over a tombstone that was stamped ahead by a faster clock than ours, and is down again.
+#[tokio::test]
+async fn who_goes_on_without_one_goes_above_what_that_may_have_written_over_what_is_there() {
+    let there = Version { hlc: Hlc::at(NOW.saturating_add(SKIP_MARGIN)), writer: WriterId(9) };
+    let up = peer("esams", &[Says::Done, Says::Done]);
+    let down = peer("codfw", &[]);
+    delete_over(Some(there), &[&up, &down], &[&["codfw"]]).await.unwrap();
+    let last = up.asked.lock().unwrap().last().unwrap().1.version;
+    assert!(Version { hlc: there.hlc.tick(), ..there } < last && there.later(SKIP_STEP) < last, "{last}");
 }
