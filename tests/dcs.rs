@@ -335,7 +335,10 @@ fn the_peer_listener_answers_peers_and_nobody_else_and_looks_before_it_appends()
         ("GET", "/v1/log/eqiad.sessions/0?from=99999", Some("codfw"), "", 410),
         ("GET", "/v1/log/eqiad.sessions/0?from=x", Some("codfw"), "", 400),
         ("GET", "/v1/log/eqiad.sessions/4", Some("codfw"), "", 404),
-        ("GET", "/v1/log/codfw.sessions/0", Some("codfw"), "", 404),
+        ("GET", "/v1/log/codfw.sessions/0", Some("codfw"), "", 200),
+        ("GET", "/v1/log/esams.sessions/0", Some("codfw"), "", 404),
+        ("GET", "/v1/log/eqiad.others/0", Some("codfw"), "", 404),
+        ("GET", "/v1/log/eqiad/0", Some("codfw"), "", 404),
         ("GET", "/v1/log/eqiad.sessions/0", None, "", 403),
         ("GET", "/sessions/v1/k", Some("codfw"), "", 404),
     ] {

@@ -160,6 +160,7 @@ async fn store(
         peers: Vec::new(),
         read_consistency: ReadConsistency::Node,
         serve_in_outage_for: std::time::Duration::ZERO,
+        gaps: Arc::new(materializer::Gaps::none()),
         counted: materializer::Metrics::register(registry).unwrap(),
         measured: writer::Metrics::register(registry).unwrap(),
     };
@@ -186,6 +187,7 @@ fn app(store: &StoreNode, registry: &Registry) -> App {
         reads: Arc::clone(&store.reads),
         declared: Arc::clone(&store.declared),
         log: Arc::clone(&store.own),
+        copies: Vec::new(),
     });
     let readiness = Arc::new(Readiness::default());
     readiness.latch("store sessions", "opening").release();

@@ -6,6 +6,7 @@ mod chaos;
 mod compaction;
 mod conformance;
 mod floors;
+mod gaps;
 mod holes;
 mod load;
 mod mirror;

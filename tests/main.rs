@@ -19,6 +19,7 @@ mod declared;
 mod diff;
 mod durability;
 mod faults;
+mod gaps;
 mod hostile;
 mod instructions;
 mod kafka;

@@ -7,13 +7,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
+    body::{Body, to_bytes},
     extract::{Path, State},
     response::{IntoResponse, Response},
     routing::{get, post, put},
 };
 use http::{HeaderValue, StatusCode, Uri, header};
-use schemas::StoreName;
-use serde::Serialize;
+use schemas::{Dc, StoreName};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     App, Job, NotCompared, Routes, Task,
@@ -49,6 +50,7 @@ pub fn routes(app: App) -> Routes {
         .route("/v1/checkpoint", post(|app, uri| order(app, uri, Task::Checkpoint)))
         .route("/v1/stores/{store}/hashes", get(hashes))
         .route("/v1/stores/{store}/diff", get(diff))
+        .route("/v1/repair", post(repair))
         .route("/v1/jobs/{id}", get(job).delete(cancel))
         .route("/metrics", get(metrics))
         .fallback(|| async { StatusCode::NOT_FOUND })
@@ -140,6 +142,27 @@ async fn order(State(app): State<App>, uri: Uri, task: Task) -> Response {
             problem(StatusCode::CONFLICT, "Another job runs", &detail)
         }
     }
+}
+
+/// What a repair is ordered with.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Repair {
+    /// The data centre whose logs are read.
+    from: String,
+}
+
+/// Bytes of the largest order.
+const ORDER_BYTES_MAX: usize = 1024;
+
+async fn repair(State(app): State<App>, uri: Uri, body: Body) -> Response {
+    let read = to_bytes(body, ORDER_BYTES_MAX).await.ok();
+    let from = read.and_then(|body| serde_json::from_slice::<Repair>(&body).ok());
+    let Some(from) = from.and_then(|Repair { from }| from.parse::<Dc>().ok()) else {
+        let detail = "The body is {\"from\": the name of another data centre}";
+        return problem(StatusCode::BAD_REQUEST, "Bad request", detail);
+    };
+    order(State(app), uri, Task::Repair { from }).await
 }
 
 /// What is wrong with a query.

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use schemas::StoreName;
+use schemas::{Dc, StoreName};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +18,7 @@ use tokio_util::sync::CancellationToken;
 const KEPT: usize = 100;
 
 /// What can be ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Make the view anew, beside the one that is served, and put it in its place.
     Rebuild,
@@ -27,6 +26,23 @@ pub enum Task {
     Verify,
     /// Make a copy of the view to start from.
     Checkpoint,
+    /// Bring here what the logs of another data centre hold and this one lacks.
+    Repair {
+        /// Which data centre.
+        from: Dc,
+    },
+}
+
+impl Task {
+    /// As it is ordered.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Rebuild => "rebuild",
+            Self::Verify => "verify",
+            Self::Checkpoint => "checkpoint",
+            Self::Repair { .. } => "repair",
+        }
+    }
 }
 
 /// How a job stands.
@@ -77,7 +93,10 @@ pub struct JobStatus {
     /// Its number.
     pub job: u64,
     /// What is to be done.
-    pub task: Task,
+    pub task: &'static str,
+    /// From which data centre, where that matters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// For which store, or for all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<String>,
@@ -132,7 +151,11 @@ impl Job {
         let (state, detail) =
             ended.map_or((JobState::Running, None), |ended| (ended.state, Some(ended.detail)));
         let store = self.store.as_ref().map(ToString::to_string);
-        JobStatus { job: self.id, task: self.task, store, state, done, total, eta_s, detail }
+        let from = match &self.task {
+            Task::Repair { from } => Some(from.to_string()),
+            Task::Rebuild | Task::Verify | Task::Checkpoint => None,
+        };
+        JobStatus { job: self.id, task: self.task.name(), from, store, state, done, total, eta_s, detail }
     }
 
     fn ended(&self) -> MutexGuard<'_, Option<Ended>> {

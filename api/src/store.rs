@@ -37,6 +37,8 @@ pub struct Backend {
     pub declared: Arc<Declared>,
     /// The log that this data centre writes, for other data centres that copy it.
     pub log: Arc<dyn EventLog>,
+    /// The copies of what the others write: one that has lost its own log finds it here.
+    pub copies: Vec<Arc<dyn EventLog>>,
 }
 
 impl Store {

@@ -6,8 +6,8 @@ use eventlog::LogClock;
 use schemas::{KeyId, Offset, Partition, Timestamp, Topic, Version};
 
 use crate::{
-    Cell, Census, CheckedBatch, Debts, Declarations, Declared, Head, HotCells, Marks, Noted, Recount, View,
-    ViewError, ViewWrite, Whose, fold,
+    Cell, Census, CheckedBatch, Debts, Declarations, Declared, Gaps, Head, HotCells, Marks, Noted, Recount,
+    View, ViewError, ViewWrite, Whose, fold,
 };
 
 /// Where a batch is folded into, and by what rules.
@@ -20,6 +20,8 @@ pub(crate) struct Target<'a> {
     pub(crate) debts: &'a Debts,
     pub(crate) declared: &'a Declared,
     pub(crate) census: &'a mut Census,
+    /// Those of the view that is served, or is about to be.
+    pub(crate) gaps: Option<&'a Gaps>,
     pub(crate) clock: &'a LogClock,
 }
 
@@ -52,6 +54,7 @@ impl Target<'_> {
         batch: CheckedBatch,
         newest_seen: Option<Version>,
     ) -> Result<Folded, ViewError> {
+        let numbers = self.gaps.map(|gaps| gaps.look(topic, &batch, self.clock.now())).unwrap_or_default();
         let CheckedBatch { partition, entries, up_to } = batch;
         let (mut before, records) = (BTreeMap::new(), entries.len() as u64);
         let whose = if topic == own { Whose::Own } else { Whose::Mirrored { us: &own.origin } };
@@ -77,6 +80,7 @@ impl Target<'_> {
             debts: self.debts.news(&changes.debts, self.clock.now()),
             declared: self.declarations(topic, partition, changes.declared),
             positions: vec![(topic.clone(), partition, up_to)],
+            numbers,
             census: recount,
             marks: marks(self.clock, newest_seen),
         };

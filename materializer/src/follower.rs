@@ -12,14 +12,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Beacons, Census, CheckedBatch, Class, Debts, Declared, Essences, Expired, Fence, Metrics, Recount,
+    Beacons, Census, CheckedBatch, Class, Debts, Declared, Essences, Expired, Fence, Gaps, Metrics, Recount,
     Served, Serving, Sums, View, ViewError, ViewWrite,
     apply::{Target, marks, written},
     metrics::StoreMetrics,
     view::SavedLog,
 };
 
-/// How often the follower looks for contents that expired.
+/// How often the follower looks for contents that expired, and for numbers that have been missing for long.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the follower counts cells of a view that it has not counted yet, when no batch is waiting.
@@ -58,6 +58,8 @@ pub struct Follower {
     pub sums: Arc<Sums>,
     /// Learns which beacons were applied.
     pub beacons: Arc<Beacons>,
+    /// Learns what the copies of other logs lack.
+    pub gaps: Arc<Gaps>,
     /// Learns why, when a log does not have any more what the view would go on with: it stands still until another view
     /// takes its place.
     pub lost: watch::Sender<Option<Arc<str>>>,
@@ -223,10 +225,10 @@ impl Apply {
         stop: &CancellationToken,
     ) -> Result<(), FollowError> {
         let (topic, partition) = (log.topic(), batch.partition);
-        let Follower { own, mac, clock, .. } = &self.follower;
+        let Follower { own, mac, clock, gaps, .. } = &self.follower;
         let (debts, declared, census) = (&self.debts, &self.declared, &mut self.census);
         let (view, hot) = (self.into.view(), Some(self.into.hot()));
-        let mut target = Target { view, hot, debts, declared, census, clock };
+        let mut target = Target { view, hot, debts, declared, census, gaps: Some(gaps), clock };
         let batch = CheckedBatch::of(topic, mac, batch);
         let beacons = Beacons::in_batch(&batch);
         let folded = target.fold((topic, own.topic()), batch, self.newest_version)?;
@@ -266,9 +268,28 @@ impl Apply {
         self.sums = Arc::default();
         self.newest_version = self.newest_version.max(saved.marks.newest_version);
         self.sweep_after = None;
+        self.take_gaps_along(is_lost, &saved.logs)?;
         self.handover = Some(Handover { seen, served });
         self.serve_when_it_holds_what_was_seen()?;
         Ok(self.read_all(&saved.logs))
+    }
+
+    /// What copies lack is known of the logs, not of a view: another one goes on with it. Not of logs that have lost what
+    /// was seen of them.
+    fn take_gaps_along(&self, is_lost: bool, places: &BTreeMap<Topic, SavedLog>) -> Result<(), FollowError> {
+        let Follower { gaps, clock, .. } = &self.follower;
+        if is_lost {
+            gaps.begin_all(places, clock.now());
+        }
+        let (numbers, marks) = (gaps.all(), marks(clock, self.newest_version));
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        match self.into.view().write(&ViewWrite { numbers, marks, ..ViewWrite::default() }) {
+            // They come with the next batch of each partition, too.
+            Err(ViewError::NoSpace(_)) => Ok(()),
+            other => Ok(other?),
+        }
     }
 
     fn serve_when_it_holds_what_was_seen(&mut self) -> Result<(), FollowError> {
@@ -337,7 +358,8 @@ impl Apply {
         Ok(())
     }
 
-    /// Drops the contents of some cells that expired. Only returns space: nothing is correct because of it.
+    /// Drops the contents of some cells that expired, which only returns space: nothing is correct because of it. And
+    /// judges what copies of logs lack.
     fn sweep(&mut self) -> Result<(), FollowError> {
         match self.sweep_once() {
             // There will be space another time.
@@ -365,9 +387,10 @@ impl Apply {
                 forgiven.insert(key, None);
             }
         }
-        if !cells.is_empty() || !forgiven.is_empty() || !census.is_empty() {
+        let numbers = self.follower.gaps.lapse(clock.now());
+        if !cells.is_empty() || !forgiven.is_empty() || !census.is_empty() || !numbers.is_empty() {
             let marks = marks(clock, self.newest_version);
-            let write = ViewWrite { cells, debts: forgiven, census, marks, ..ViewWrite::default() };
+            let write = ViewWrite { cells, debts: forgiven, numbers, census, marks, ..ViewWrite::default() };
             view.write(&write)?;
             written(write, debts, &self.declared, Some(self.into.hot()));
             self.show_debts();

@@ -97,7 +97,7 @@ impl View for MemoryView {
 impl Contents {
     /// Takes all of `write`.
     pub fn take(&mut self, write: &ViewWrite) {
-        let ViewWrite { cells, debts, declared, positions, census, marks } = write.clone();
+        let ViewWrite { cells, debts, declared, positions, numbers, census, marks } = write.clone();
         self.cells.extend(cells);
         for (key, since) in debts {
             match since {
@@ -113,6 +113,8 @@ impl Contents {
                 self.saved.logs.get_mut(&topic).expect("a view is written from the logs it was made for");
             log.frontier.advance(partition, offset);
         }
+        let numbers = numbers.into_iter().map(|(topic, partition, numbers)| ((topic, partition), numbers));
+        self.saved.numbers.extend(numbers);
         self.saved.census.take(&census);
         self.saved.marks = marks;
     }

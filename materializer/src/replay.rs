@@ -7,7 +7,7 @@ use futures::{StreamExt, stream::BoxStream};
 use schemas::{MacKey, Offset, Topic, Version};
 
 use crate::{
-    Census, CheckedBatch, Debts, Declared, FollowError, Metrics, View, ViewError,
+    Census, CheckedBatch, Debts, Declared, FollowError, Gaps, Metrics, View, ViewError,
     ahead::read_ahead,
     apply::{Target, written},
     metrics::StoreMetrics,
@@ -30,6 +30,7 @@ pub struct Replay {
     newest_seen: Option<Version>,
     reads_ahead: bool,
     counted: Option<StoreMetrics>,
+    gaps: Option<Arc<Gaps>>,
 }
 
 impl Replay {
@@ -57,6 +58,7 @@ impl Replay {
             newest_seen: saved.marks.newest_version,
             reads_ahead: false,
             counted: None,
+            gaps: None,
         })
     }
 
@@ -71,6 +73,14 @@ impl Replay {
     #[must_use]
     pub fn counted(mut self, metrics: &Metrics) -> Self {
         self.counted = Some(metrics.of_store(self.own.store.as_str()));
+        self
+    }
+
+    /// Looks for what copies lack as a follower does: for a view that one is about to go on with. What is made from the
+    /// beginning of a log tells nothing of that.
+    #[must_use]
+    pub fn looking_for_gaps(mut self, gaps: Arc<Gaps>) -> Self {
+        self.gaps = Some(gaps);
         self
     }
 
@@ -129,6 +139,7 @@ impl Replay {
                     debts: &self.debts,
                     declared: &self.declared,
                     census: &mut self.census,
+                    gaps: self.gaps.as_deref(),
                     clock: &self.clock,
                 };
                 let folded = target.fold((log.topic(), &self.own), batch, self.newest_seen)?;

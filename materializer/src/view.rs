@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use eventlog::{Frontier, Incarnation};
 use schemas::{KeyId, Offset, Partition, Timestamp, Topic, Version};
 
-use crate::{Cell, Census, Declarations, Essence, Head, Recount};
+use crate::{Cell, Census, Declarations, Essence, Head, Numbers, NumbersWrite, Recount};
 
 /// Cells by key id, and how much of which logs they are made of.
 ///
@@ -96,6 +96,8 @@ pub struct ViewWrite {
     pub declared: Declarations,
     /// How far a partition has been applied with these cells.
     pub positions: Vec<(Topic, Partition, Offset)>,
+    /// The numbers that have been seen in copied logs with these cells.
+    pub numbers: NumbersWrite,
     /// How many there are with these cells.
     pub census: Recount,
     /// The clock's marks with these cells.
@@ -118,6 +120,8 @@ pub struct Marks {
 pub struct Saved {
     /// How far each log has been applied.
     pub logs: BTreeMap<Topic, SavedLog>,
+    /// The numbers that have been seen in copied logs.
+    pub numbers: BTreeMap<(Topic, Partition), Numbers>,
     /// Keys in debt, and since when.
     pub debts: BTreeMap<KeyId, Timestamp>,
     /// What the logs say of data centres.

@@ -3,7 +3,7 @@
 use std::{fmt, num::ParseIntError, str::FromStr};
 
 use crate::{
-    Declaration, WriterId,
+    Declaration, Timestamp, WriterId,
     version::{parse_decimal, parse_hex16},
 };
 
@@ -50,26 +50,48 @@ impl FromStr for Beacon {
     }
 }
 
-/// What a process says about its sequence numbers in one partition: `skipped 3 4\nunsure 9\n`.
+/// What a process says about its sequence numbers in one partition: `skipped 3 4\nunsure 9\nreach 12 1700000000000\n`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Heartbeat {
     /// Numbers known never to have been stored.
     pub skipped: Vec<u64>,
     /// Numbers of appends whose outcome nobody knows.
     pub unsure: Vec<u64>,
+    /// How far it had come; the first heartbeats did not say.
+    pub reach: Option<Reach>,
+}
+
+/// How far a process had come with its numbers in one partition, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// The newest number that it had given to a record; 0 before the first. Every record up to here that was stored
+    /// stands before the heartbeat.
+    pub number: u64,
+    /// By its own clamped clock: the time at which a log takes a copy says nothing of the original.
+    pub at: Timestamp,
 }
 
 impl Heartbeat {
     pub(crate) fn encode(&self) -> String {
         let list = |numbers: &[u64]| numbers.iter().map(|number| format!(" {number}")).collect::<String>();
-        format!("skipped{}\nunsure{}\n", list(&self.skipped), list(&self.unsure))
+        let reach = |Reach { number, at }| format!("reach {number} {}\n", at.as_millis());
+        let reach = self.reach.map(reach).unwrap_or_default();
+        format!("skipped{}\nunsure{}\n{reach}", list(&self.skipped), list(&self.unsure))
     }
 
     pub(crate) fn decode(text: &str) -> Option<Self> {
         let (skipped, rest) = text.strip_prefix("skipped")?.split_once('\n')?;
         let (unsure, rest) = rest.strip_prefix("unsure")?.split_once('\n')?;
-        let heartbeat = Self { skipped: numbers(skipped)?, unsure: numbers(unsure)? };
-        rest.is_empty().then_some(heartbeat)
+        let reach = if rest.is_empty() { None } else { Some(Reach::decode(rest)?) };
+        Some(Self { skipped: numbers(skipped)?, unsure: numbers(unsure)?, reach })
+    }
+}
+
+impl Reach {
+    fn decode(line: &str) -> Option<Self> {
+        let (number, at) = line.strip_prefix("reach ")?.strip_suffix('\n')?.split_once(' ')?;
+        let at = Timestamp::from_millis(parse_decimal(at).ok()?);
+        Some(Self { number: parse_decimal(number).ok()?, at })
     }
 }
 
@@ -93,6 +115,10 @@ mod tests {
             "skipped\nunsure\n ",
             "skipped 01\nunsure\n",
             "skipped  1\nunsure\n",
+            "skipped\nunsure\nreach 1 2",
+            "skipped\nunsure\nreach 1\n",
+            "skipped\nunsure\nreach 01 2\n",
+            "skipped\nunsure\nreach 1 2\n\n",
         ] {
             assert_eq!(Heartbeat::decode(text), None, "{text:?}");
         }
@@ -100,8 +126,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_heartbeat_reads_back(skipped: Vec<u64>, unsure: Vec<u64>) {
-            let heartbeat = Heartbeat { skipped, unsure };
+        fn a_heartbeat_reads_back(skipped: Vec<u64>, unsure: Vec<u64>, reach: Option<(u64, u32)>) {
+            let reach = reach.map(|(number, at)| Reach { number, at: Timestamp::from_millis(at.into()) });
+            let heartbeat = Heartbeat { skipped, unsure, reach };
             prop_assert_eq!(Heartbeat::decode(&heartbeat.encode()), Some(heartbeat));
         }
     }

@@ -31,7 +31,7 @@ mod mac;
 mod record;
 mod skipped;
 
-pub use control::{Beacon, Control, DECLARED_PREFIX, HEARTBEAT_PREFIX, Heartbeat};
+pub use control::{Beacon, Control, DECLARED_PREFIX, HEARTBEAT_PREFIX, Heartbeat, Reach};
 pub use dc::Dc;
 pub use declaration::{DcState, Declaration, ParseDcStateError};
 pub use event::{Change, Event, Sealed};

@@ -1,5 +1,5 @@
 //! Brings a view up to its log before anybody follows it: a long log is read and checked on one thread and folded on
-//! another. A follower does both on one, since there every hop between threads is a writer's wait.
+//! another. What copies lack is looked for from here on, too. A follower does both on one, since there every hop between threads is a writer's wait.
 
 use std::{
     collections::BTreeMap,
@@ -26,11 +26,16 @@ const SAY_EVERY: Duration = Duration::from_secs(10);
 /// # Errors
 /// When a log or the view cannot be read, or the view not be written.
 pub(crate) async fn catch_up(parts: &Parts, stop: CancellationToken) -> anyhow::Result<()> {
-    let Parts { own, mirrored, view, clock, mac, counted, .. } = parts;
+    let Parts { own, mirrored, view, clock, mac, gaps, counted, .. } = parts;
     let replay = Replay::new(own, mirrored, Arc::clone(view), mac.clone(), Arc::clone(clock))?;
     let mut tails = BTreeMap::new();
     for log in [own].into_iter().chain(mirrored) {
         tails.insert(log.topic().clone(), patiently(log, || log.tail()).await?);
+    }
+    let saved = view.saved()?;
+    for log in mirrored {
+        let tail = &tails[log.topic()];
+        gaps.resume(log.topic(), log.partitions(), &saved, tail, clock.now());
     }
     let records = replay.distance_to(&tails)?;
     if records < FAR {
@@ -38,7 +43,7 @@ pub(crate) async fn catch_up(parts: &Parts, stop: CancellationToken) -> anyhow::
     }
     let store = own.topic().store.clone();
     tracing::info!("The view of {store} is {records} records behind its log: folding them first");
-    let mut replay = replay.reading_ahead().counted(counted);
+    let mut replay = replay.reading_ahead().counted(counted).looking_for_gaps(Arc::clone(gaps));
     let runtime = Handle::current();
     let fold = move || {
         let (mut folded, mut said) = (0, Instant::now());

@@ -12,13 +12,14 @@ use eventlog::{
     },
 };
 use futures::future::BoxFuture;
+use materializer::GapRules;
 use rand::Rng;
 use schemas::{
     StoreName, Topic,
     caps::{RETENTION_SLACK, UNLIMITED_TOMBSTONE_RETENTION},
 };
 use tokio::{sync::watch, task::spawn_blocking, time::sleep};
-use writer::Retention;
+use writer::{Retention, Rhythm};
 
 use crate::{
     clock_watch::StampedBy,
@@ -45,6 +46,9 @@ const BATCH_BYTES_MAX: usize = 1_200_000;
 /// The part of `memory_mb` for records on their way to Kafka, and the same for those that come from it, of each log: one
 /// in this many.
 const BUFFER_PART: usize = 16;
+
+/// How long a heartbeat may take from its writer to a copy.
+const HEARTBEAT_ON_ITS_WAY: Duration = Duration::from_secs(60);
 
 /// Where the logs of this node are.
 #[derive(Clone, Debug)]
@@ -179,6 +183,27 @@ impl StoreLog {
             }
             _ => None,
         }
+    }
+
+    /// How often those who write it say that they are alive, if others read it. Where every record costs a sync of one
+    /// disk, and heartbeats are kept for days, less often: nobody but a copy learns from them.
+    pub(crate) const fn rhythm(&self) -> Rhythm {
+        match self {
+            Self::Embedded(_) => Rhythm { busy: Duration::from_secs(10), quiet: Duration::from_secs(3600) },
+            Self::Kafka(..) => Rhythm { busy: Duration::ZERO, quiet: Duration::from_secs(10) },
+        }
+    }
+
+    /// By what rules a copy of it is judged to lack something. A cluster may drop what is superseded once it is older than
+    /// the compaction lag. An embedded log beside others drops nothing before its retention has passed, of which a
+    /// tombstone of another data centre may have up to half a day less.
+    pub(crate) fn gap_rules(&self, retention: Retention) -> GapRules {
+        let kept_for = match (self, retention) {
+            (Self::Kafka(_, plan), _) => Some(plan.compaction_lag),
+            (Self::Embedded(_), Retention::Expiring { ttl_max }) => Some(ttl_max + RETENTION_SLACK / 2),
+            (Self::Embedded(_), Retention::Unlimited) => None,
+        };
+        GapRules { kept_for, heard_every: self.rhythm().quiet + HEARTBEAT_ON_ITS_WAY }
     }
 
     /// Takes nothing more, and waits for what it has taken, up to `patience`. Blocks.

@@ -4,7 +4,7 @@
 //! records and never leaves one out.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
@@ -12,9 +12,9 @@ use std::{
 };
 
 use api::Latch;
-use eventlog::{EnqueueError, Entry, EventLog, Incarnation};
+use eventlog::{EnqueueError, Entry, EventLog, Incarnation, LogClock};
 use futures::future::{join_all, try_join_all};
-use materializer::Fence;
+use materializer::{Fence, Gaps};
 use schemas::{Offset, Partition};
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
@@ -43,6 +43,9 @@ pub(crate) struct Mirror {
     copy: Arc<dyn EventLog>,
     file: PathBuf,
     fence: Arc<Fence>,
+    /// Looks for what the copy lacks, but not while it is made from the beginning.
+    gaps: Arc<Gaps>,
+    clock: Arc<LogClock>,
     state: Mutex<State>,
 }
 
@@ -73,6 +76,8 @@ struct Reached {
     copy: String,
     /// The next offset to copy, by partition.
     next: BTreeMap<u32, u64>,
+    /// The partitions that have been copied from their beginning to where they ended then.
+    whole: BTreeSet<u32>,
 }
 
 /// What was asked for: an offset means nothing in another life of the log.
@@ -106,8 +111,15 @@ impl Reached {
         if self.incarnation != *of.0 {
             self.incarnation = of.0.to_string();
             self.next.clear();
+            self.whole.clear();
         }
         asked.incarnation == self.incarnation || asked.from == Offset::ZERO
+    }
+
+    /// The log has not got what was to be copied next.
+    fn begin_anew(&mut self, partition: Partition) {
+        self.next.remove(&partition.0);
+        self.whole.remove(&partition.0);
     }
 
     /// A piece is in the copy. Says false if the log has begun another life meanwhile.
@@ -128,12 +140,16 @@ impl Mirror {
         copy: Arc<dyn EventLog>,
         file: PathBuf,
         fence: Arc<Fence>,
+        (gaps, clock): (Arc<Gaps>, Arc<LogClock>),
         latch: Latch,
     ) -> Self {
         let reached = Reached::read(fs::read(&file).ok(), &copy.incarnation());
+        for partition in copy.partitions().all().filter(|partition| !reached.whole.contains(&partition.0)) {
+            gaps.pause(copy.topic(), partition);
+        }
         let behind = copy.partitions().all().map(|partition| (partition, None)).collect();
         let state = State { reached, latch: Some(latch), behind, trouble: BTreeMap::new() };
-        Self { peer, copy, file, fence, state: Mutex::new(state) }
+        Self { peer, copy, file, fence, gaps, clock, state: Mutex::new(state) }
     }
 
     /// Copies until `stop`, or until the copy takes nothing any more: then its log has failed or is closed, and says so.
@@ -162,7 +178,8 @@ impl Mirror {
                         "{dc} has no {topic} {partition} from {} on: it is copied again",
                         asked.from
                     );
-                    self.state().reached.next.remove(&partition.0);
+                    self.gaps.pause(topic, partition);
+                    self.state().reached.begin_anew(partition);
                     sleep(ASK_AGAIN_AFTER).await;
                 }
                 Err(silence) => {
@@ -204,6 +221,9 @@ impl Mirror {
     /// Says false when the copy takes nothing any more.
     async fn take(&self, partition: Partition, asked: &Asked, piece: LogPiece) -> bool {
         let LogPiece { incarnation, entries, next, end } = piece;
+        if *self.state().reached.incarnation != *incarnation.0 {
+            self.copy.partitions().all().for_each(|partition| self.gaps.pause(self.copy.topic(), partition));
+        }
         if !self.state().reached.is_continued_by(asked, &incarnation) {
             return true;
         }
@@ -235,11 +255,30 @@ impl Mirror {
         if let Some(latch) = came_up {
             self.applied(latch).await;
         }
+        let is_whole = end <= next && !reached.whole.contains(&partition.0);
+        let reached = if is_whole { self.is_whole(partition, &incarnation).await } else { reached };
         // What cannot be noted is copied again after a restart.
-        if !is_empty && let Err(error) = self.save(&reached) {
+        if (!is_empty || is_whole)
+            && let Err(error) = self.save(&reached)
+        {
             tracing::warn!("Cannot note in {} how far the copy is: {error}", self.file.display());
         }
         true
+    }
+
+    /// All of the original is here: from now on what is missing is lost.
+    async fn is_whole(&self, partition: Partition, of: &Incarnation) -> Reached {
+        // Nobody else writes to the copy.
+        let tail = self.copy.tail_of(partition).await;
+        let reached = &mut self.state().reached;
+        // If the original has begun another life meanwhile, all of it is copied again.
+        if let Ok(tail) = tail
+            && *reached.incarnation == *of.0
+        {
+            self.gaps.begin(self.copy.topic(), partition, tail, self.clock.now());
+            reached.whole.insert(partition.0);
+        }
+        reached.clone()
     }
 
     /// Whoever is ready has applied what was copied.
@@ -310,6 +349,7 @@ mod tests {
             incarnation: "a".to_owned(),
             copy: "c".to_owned(),
             next: [(0, 5), (11, u64::MAX)].into(),
+            whole: [11].into(),
         };
         let text = serde_json::to_vec(&reached).unwrap();
         assert_eq!(Reached::read(Some(text.clone()), &life("c")), reached);

@@ -8,7 +8,7 @@ use api::{
     Lanes, Latch, Limits, Readiness, Sealer, Store, Stores, Tls,
 };
 use eventlog::{Clock, EventLog, LogClock, SystemClock};
-use materializer::{Follower, Reads, View, ViewError, sessions::ViewMemory};
+use materializer::{Follower, GapMetrics, Gaps, Reads, View, ViewError, sessions::ViewMemory};
 use prometheus::Registry;
 use rand::Rng;
 use schemas::{MacKey, StoreName, WriterId, caps::CLOCK_DRIFT_MAX};
@@ -19,7 +19,7 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
-use writer::peer::Peer;
+use writer::{Rhythm, peer::Peer};
 
 use crate::{
     build_info::BUILD,
@@ -231,6 +231,7 @@ impl Node {
         let metrics = Metrics {
             counted: materializer::Metrics::register(registry).context("register the view's metrics")?,
             measured: writer::Metrics::register(registry).context("register the writer's metrics")?,
+            missed: GapMetrics::register(registry).context("register the metrics of copies")?,
         };
         let disk = DiskMetrics::register(registry).context("register the metrics of the disk")?;
         let disk_watch = DiskWatch { dir: config.data_dir.clone(), room: app.disk_room.clone() };
@@ -281,8 +282,10 @@ impl Node {
                 let (clock, stop) = (Arc::clone(&place.clock), self.stop_working.clone());
                 self.work.spawn(space::keep(logs, view, clock, space.clone(), stop));
                 self.open.push(place.clone());
-                let is_shared = matches!(place.log, StoreLog::Kafka(..));
-                stores.push(self.bring_up(store, name, is_shared, app, latch).await?);
+                // Other nodes read it, or copies are made of it.
+                let is_shared = matches!(place.log, StoreLog::Kafka(..)) || !place.copies.is_empty();
+                let rhythm = is_shared.then(|| place.log.rhythm());
+                stores.push(self.bring_up(store, name, rhythm, app, latch).await?);
                 if let Some(config) = config.checkpoints {
                     self.work.spawn(jobs::keep_checkpoints(place, config, self.stop_working.clone()));
                 }
@@ -324,13 +327,13 @@ impl Node {
         Ok(())
     }
 
-    /// Waits until a store has caught up with its log, and lets requests in. Who reads a log that `is_shared` must know
-    /// who is alive.
+    /// Waits until a store has caught up with its log, and lets requests in. Who else reads its log must know who is
+    /// alive, in this rhythm.
     async fn bring_up(
         &mut self,
         store: StoreNode,
         name: &StoreName,
-        is_shared: bool,
+        rhythm: Option<Rhythm>,
         app: &App,
         latch: Latch,
     ) -> anyhow::Result<Arc<StoreNode>> {
@@ -339,8 +342,8 @@ impl Node {
             Some(ended) = self.work.join_next() => return Err(self.failure(ended)),
         }
         let (writer, reads) = (Arc::clone(&store.writer), Arc::clone(&store.reads));
-        let backend =
-            Backend { writer, reads, declared: Arc::clone(&store.declared), log: Arc::clone(&store.own) };
+        let (log, copies) = (Arc::clone(&store.own), store.mirrored.clone());
+        let backend = Backend { writer, reads, declared: Arc::clone(&store.declared), log, copies };
         app.stores.get(name).with_context(|| format!("find the store {name}"))?.open(backend);
         latch.release();
         self.work.spawn(tasks::watch_for_an_outage(
@@ -350,8 +353,8 @@ impl Node {
         ));
         let store = Arc::new(store);
         self.stores.push(Arc::clone(&store));
-        if is_shared {
-            self.work.spawn(tasks::beat(Arc::clone(&store.writer), self.stop_working.clone()));
+        if let Some(rhythm) = rhythm {
+            self.work.spawn(tasks::beat(Arc::clone(&store.writer), rhythm, self.stop_working.clone()));
         }
         self.work.spawn(tasks::watch_for_loss(
             Arc::clone(&store),
@@ -440,6 +443,7 @@ async fn come_up(store: &StoreNode, latch: &Latch) -> Result<(), StartError> {
 struct Metrics {
     counted: materializer::Metrics,
     measured: writer::Metrics,
+    missed: GapMetrics,
 }
 
 /// What every store is opened with.
@@ -485,6 +489,8 @@ impl Opening<'_> {
         warn_of_a_clock_that_was_ahead(name, marks.read_now.since(machine.wall()));
 
         let mac = MacKey::derive(secrets.index.expose());
+        let rules = copies.iter().map(|copy| (copy.log().topic().clone(), copy.gap_rules(retention)));
+        let gaps = Arc::new(Gaps::of(rules, &metrics.missed));
         let parts = Parts {
             own: log.log(),
             mirrored: copied,
@@ -497,6 +503,7 @@ impl Opening<'_> {
             peers: peers.map(Peers::for_deletes).unwrap_or_default(),
             read_consistency: of_store.read_consistency,
             serve_in_outage_for: config.serve_in_outage_for,
+            gaps: Arc::clone(&gaps),
             counted: metrics.counted.clone(),
             measured: metrics.measured.clone(),
         };
@@ -522,6 +529,10 @@ impl Opening<'_> {
             successor: store.successor.clone(),
             mac,
             clock,
+            writer: Arc::clone(&store.writer),
+            reads: Arc::clone(&store.reads),
+            gaps,
+            peers: peers.map(Peers::all).unwrap_or_default().to_vec(),
         };
         Ok((store, follower, place))
     }
@@ -541,7 +552,8 @@ fn mirrors(
         let file = config.data_dir.join("log").join(format!("{}.copied", copy.topic()));
         let latch = readiness.latch(&format!("copy {}", copy.topic()), "copying what the original holds");
         let (peer, copy) = (Arc::clone(peer), Arc::clone(copy) as Arc<dyn EventLog>);
-        Some(Mirror::open(peer, copy, file, Arc::clone(&place.fence), latch))
+        let watched = (Arc::clone(&place.gaps), Arc::clone(&place.clock));
+        Some(Mirror::open(peer, copy, file, Arc::clone(&place.fence), watched, latch))
     };
     place.copies.iter().filter_map(mirror).collect()
 }

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use eventlog::{EventLog, LogClock};
 use futures::future::BoxFuture;
 use materializer::{
-    Barrier, Beacons, CellCache, Debts, Declared, Fence, FenceError, Follower, Freshness, Outage, Reads,
-    Serving, Successor, View, ViewError,
+    Barrier, Beacons, CellCache, Debts, Declared, Fence, FenceError, Follower, Freshness, Gaps, Outage,
+    Reads, Serving, Successor, View, ViewError,
 };
 use schemas::{Dc, KeyId, MacKey, Partition, Position, Version, WriterId};
 use tokio::sync::{mpsc, watch};
@@ -42,6 +42,8 @@ pub struct Parts {
     pub read_consistency: ReadConsistency,
     /// How long reads are served from what was applied last while the log does not answer.
     pub serve_in_outage_for: Duration,
+    /// What the copies of other logs lack.
+    pub gaps: Arc<Gaps>,
     /// What the follower counts.
     pub counted: materializer::Metrics,
     /// What the writer measures.
@@ -65,7 +67,8 @@ pub struct StoreNode {
     pub lost: watch::Sender<Option<Arc<str>>>,
     /// The log that this data centre writes.
     pub own: Arc<dyn EventLog>,
-    logs: Vec<Arc<dyn EventLog>>,
+    /// Those that are mirrored here.
+    pub mirrored: Vec<Arc<dyn EventLog>>,
 }
 
 /// A store cannot come up.
@@ -114,6 +117,7 @@ impl StoreNode {
             peers,
             read_consistency,
             serve_in_outage_for,
+            gaps,
             counted,
             measured,
         } = parts;
@@ -182,12 +186,13 @@ impl StoreNode {
             declared: Arc::clone(&declared),
             sums: Arc::clone(&reads.sums),
             beacons: Arc::clone(&reads.beacons),
+            gaps,
             lost: lost.clone(),
             observe,
             metrics: counted,
         };
-        let own = Arc::clone(&follower.own);
-        Ok((Self { writer, reads, debts, declared, successor, lost, own, logs }, follower))
+        let (own, mirrored) = (Arc::clone(&follower.own), follower.mirrored.clone());
+        Ok((Self { writer, reads, debts, declared, successor, lost, own, mirrored }, follower))
     }
 
     /// Waits until the view has applied what the logs held when this was called, then says "alive" to the own log.
@@ -213,7 +218,7 @@ impl StoreNode {
     /// # Errors
     /// When the follower stops before, or the log does not answer.
     pub async fn catch_up(&self) -> Result<(), StartError> {
-        for log in &self.logs {
+        for log in [&self.own].into_iter().chain(&self.mirrored) {
             let tail = log.tail().await?;
             self.reads.fence.wait_for_all(log.topic(), &tail, HOWEVER_LONG).await?;
         }

@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
-use writer::Writer;
+use writer::{Rhythm, Writer};
 
 use crate::store::StoreNode;
 
@@ -46,12 +46,12 @@ pub(crate) async fn watch_log(log: Arc<EmbeddedLog>) -> anyhow::Result<()> {
 }
 
 /// Says "alive" to a log that others read, and what became of numbers that no record has.
-pub(crate) async fn beat(writer: Arc<Writer>, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn beat(writer: Arc<Writer>, rhythm: Rhythm, stop: CancellationToken) -> anyhow::Result<()> {
     let mut due = interval(BEAT_EVERY);
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while stop.run_until_cancelled(due.tick()).await.is_some() {
         // A partition that does not answer must not hold up the heartbeats of the others: they run to their end without us.
-        match stop.run_until_cancelled(timeout(BEAT_EVERY, writer.beat(QUIET_FOR))).await {
+        match stop.run_until_cancelled(timeout(BEAT_EVERY, writer.beat(rhythm))).await {
             Some(Ok(Err(error))) => tracing::debug!("No heartbeat: {error}"),
             Some(Err(_)) => tracing::debug!("No heartbeat within {BEAT_EVERY:?} in every partition"),
             Some(Ok(Ok(()))) => {}
@@ -61,11 +61,8 @@ pub(crate) async fn beat(writer: Arc<Writer>, stop: CancellationToken) -> anyhow
     Ok(())
 }
 
-/// A busy writer is heard of so often.
+/// How often it is looked whether there is something to say.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
-
-/// One that has nothing to write so often.
-const QUIET_FOR: Duration = Duration::from_secs(10);
 
 /// Has the view made anew when a log does not have any more what it would go on with. The node is unready meanwhile.
 pub(crate) async fn watch_for_loss(

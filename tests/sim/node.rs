@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use writer::{Deadline, FenceFailed, LocalView, LookFailed, Retention, Versions, Writer, peer::Peer};
+use writer::{Deadline, FenceFailed, LocalView, LookFailed, Retention, Rhythm, Versions, Writer, peer::Peer};
 
 use super::{
     broker::Broker,
@@ -45,7 +45,7 @@ pub(crate) const RETENTION_RULE: Retention = Retention::Expiring { ttl_max: TTL_
 
 /// How often a node says that it is alive: when it writes, and when it does not.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
-const QUIET_FOR: Duration = Duration::from_secs(10);
+const RHYTHM: Rhythm = Rhythm { busy: Duration::ZERO, quiet: Duration::from_secs(10) };
 
 /// How often somebody who pays debts looks for them.
 const LOOK_FOR_DEBTS_EVERY: Duration = Duration::from_millis(500);
@@ -159,6 +159,7 @@ impl Process {
             peers: site.peers.clone(),
             read_consistency: site.read_consistency,
             serve_in_outage_for: Duration::ZERO,
+            gaps: Arc::new(materializer::Gaps::none()),
             counted: Metrics::register(&prometheus::Registry::new()).unwrap(),
             measured: writer::Metrics::register(&prometheus::Registry::new()).unwrap(),
         };
@@ -276,7 +277,7 @@ impl Work {
         loop {
             due.tick().await;
             // Another one will say the same.
-            let _refused = self.store.writer.beat(QUIET_FOR).await;
+            let _refused = self.store.writer.beat(RHYTHM).await;
         }
     }
 

@@ -23,6 +23,7 @@ pub use declare::{DeclareError, Everybody, declare_here};
 pub use delete::{Acknowledged, Answer, DeleteError, DeletedEverywhere, NoAnswer, Unconfirmed};
 pub use local_view::{FenceFailed, LocalView, LookFailed};
 pub use metrics::Metrics;
+pub use numbers::Rhythm;
 pub use retention::Retention;
 pub use versions::Versions;
 pub use write::{Deadline, Set, Stored, WriteError, Writer};

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use schemas::Heartbeat;
+use schemas::{Heartbeat, Reach, Timestamp};
 use tokio::time::Instant;
 
 /// A number whose append nobody has heard of for so long is unsure: a log gives up before.
@@ -14,6 +14,15 @@ const OPEN_FOR: Duration = Duration::from_secs(60);
 
 /// Numbers that a heartbeat lists of each kind: the newest. Older ones are older than any gap that is looked for.
 const LISTED_MAX: usize = 500;
+
+/// How often a process says that it is alive. What became of a number that no record carries is said at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Rhythm {
+    /// While it appends.
+    pub busy: Duration,
+    /// While it does not. Readers know from it how old a gap can be at most.
+    pub quiet: Duration,
+}
 
 /// How an append ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +43,10 @@ pub(crate) struct Numbers {
     open: VecDeque<Open>,
     skipped: BTreeSet<u64>,
     unsure: BTreeSet<u64>,
-    /// Something was appended, or settled, since the last heartbeat.
-    is_news: bool,
+    /// Something was appended since the last heartbeat.
+    has_appended: bool,
+    /// A number that no record carries was settled since the last heartbeat.
+    is_owed: bool,
     said_at: Option<Instant>,
 }
 
@@ -54,7 +65,8 @@ impl Numbers {
             open: VecDeque::new(),
             skipped: BTreeSet::new(),
             unsure: BTreeSet::new(),
-            is_news: false,
+            has_appended: false,
+            is_owed: false,
             said_at: None,
         }
     }
@@ -70,7 +82,7 @@ impl Numbers {
         self.give_up(now);
         self.open.push_back(Open { number: self.next, since: now, is_settled: false });
         self.next += 1;
-        self.is_news = true;
+        self.has_appended = true;
     }
 
     /// An append has ended.
@@ -84,18 +96,21 @@ impl Numbers {
         self.note(number, fate);
     }
 
-    /// What there is to say, if it is time: at once what nobody knows yet of numbers, and "alive" after `quiet_for`
-    /// without a word.
-    pub(crate) fn heartbeat(&mut self, now: Instant, quiet_for: Duration) -> Option<Heartbeat> {
+    /// What there is to say, if it is time: at once what nobody knows yet of numbers, and "alive" in this rhythm.
+    /// `at` is the moment by the writer's clock.
+    pub(crate) fn heartbeat(&mut self, now: Instant, at: Timestamp, rhythm: Rhythm) -> Option<Heartbeat> {
         self.give_up(now);
-        let is_quiet = self.said_at.is_none_or(|said_at| quiet_for <= now - said_at);
-        if !self.is_news && !is_quiet {
-            return None;
-        }
-        self.is_news = false;
-        self.said_at = Some(now);
+        let silent_for = |period: Duration| self.said_at.is_none_or(|said_at| period <= now - said_at);
+        let is_due = (self.has_appended && silent_for(rhythm.busy)) || silent_for(rhythm.quiet);
+        (self.is_owed || is_due).then(|| self.say(now, at))
+    }
+
+    /// What there is to say, whether or not it is time.
+    pub(crate) fn say(&mut self, now: Instant, at: Timestamp) -> Heartbeat {
+        (self.has_appended, self.is_owed, self.said_at) = (false, false, Some(now));
         let list = |numbers: &BTreeSet<u64>| numbers.iter().copied().collect();
-        Some(Heartbeat { skipped: list(&self.skipped), unsure: list(&self.unsure) })
+        let reach = Some(Reach { number: self.next - 1, at });
+        Heartbeat { skipped: list(&self.skipped), unsure: list(&self.unsure), reach }
     }
 
     /// What has been open for too long is unsure.
@@ -120,7 +135,7 @@ impl Numbers {
         while LISTED_MAX < list.len() {
             list.pop_first();
         }
-        self.is_news = true;
+        self.is_owed = true;
     }
 }
 
@@ -131,6 +146,14 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
+
+    const AT: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+
+    const RHYTHM: Rhythm = Rhythm { busy: Duration::ZERO, quiet: MINUTE };
+
+    fn reach(number: u64) -> Option<Reach> {
+        Some(Reach { number, at: AT })
+    }
 
     fn taken(count: u64) -> Numbers {
         let mut numbers = Numbers::new();
@@ -147,12 +170,12 @@ mod tests {
         numbers.settle(3, Fate::Unsure);
         numbers.settle(2, Fate::Skipped);
         numbers.settle(1, Fate::Stored);
-        let heartbeat = numbers.heartbeat(Instant::now(), MINUTE).unwrap();
-        assert_eq!(heartbeat, Heartbeat { skipped: vec![2], unsure: vec![3] });
+        let heartbeat = numbers.heartbeat(Instant::now(), AT, RHYTHM).unwrap();
+        assert_eq!(heartbeat, Heartbeat { skipped: vec![2], unsure: vec![3], reach: reach(4) });
         // Nobody has heard of 4: its client hung up.
         advance(OPEN_FOR).await;
-        let heartbeat = numbers.heartbeat(Instant::now(), MINUTE).unwrap();
-        assert_eq!(heartbeat, Heartbeat { skipped: vec![2], unsure: vec![3, 4] });
+        let heartbeat = numbers.heartbeat(Instant::now(), AT, RHYTHM).unwrap();
+        assert_eq!(heartbeat, Heartbeat { skipped: vec![2], unsure: vec![3, 4], reach: reach(4) });
         assert!(numbers.open.is_empty());
     }
 
@@ -160,12 +183,33 @@ mod tests {
     async fn without_news_it_is_silent_until_it_has_been_quiet_for_long() {
         let mut numbers = taken(1);
         numbers.settle(1, Fate::Stored);
-        assert!(numbers.heartbeat(Instant::now(), MINUTE).is_some());
-        assert_eq!(numbers.heartbeat(Instant::now(), MINUTE), None);
+        assert!(numbers.heartbeat(Instant::now(), AT, RHYTHM).is_some());
+        assert_eq!(numbers.heartbeat(Instant::now(), AT, RHYTHM), None);
         advance(MINUTE).await;
-        assert!(numbers.heartbeat(Instant::now(), MINUTE).is_some());
+        assert!(numbers.heartbeat(Instant::now(), AT, RHYTHM).is_some());
         numbers.taken(Instant::now());
-        assert!(numbers.heartbeat(Instant::now(), MINUTE).is_some(), "an append is news");
+        assert!(numbers.heartbeat(Instant::now(), AT, RHYTHM).is_some(), "an append is news");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn appends_are_told_in_their_rhythm_and_a_number_without_a_record_at_once() {
+        let rhythm = Rhythm { busy: MINUTE, quiet: 60 * MINUTE };
+        let mut numbers = taken(1);
+        numbers.settle(1, Fate::Stored);
+        assert_eq!(numbers.heartbeat(Instant::now(), AT, rhythm).unwrap().reach, reach(1));
+        numbers.taken(Instant::now());
+        assert_eq!(numbers.heartbeat(Instant::now(), AT, rhythm), None);
+        numbers.settle(2, Fate::Skipped);
+        let heartbeat = numbers.heartbeat(Instant::now(), AT, rhythm).unwrap();
+        assert_eq!((heartbeat.skipped, heartbeat.reach), (vec![2], reach(2)));
+        numbers.taken(Instant::now());
+        advance(MINUTE).await;
+        assert_eq!(numbers.heartbeat(Instant::now(), AT, rhythm).unwrap().reach, reach(3));
+        advance(59 * MINUTE).await;
+        numbers.settle(3, Fate::Stored);
+        assert_eq!(numbers.heartbeat(Instant::now(), AT, rhythm), None);
+        advance(MINUTE).await;
+        assert!(numbers.heartbeat(Instant::now(), AT, rhythm).is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -177,7 +221,7 @@ mod tests {
             numbers.settle(number, Fate::Stored);
         }
         assert!(numbers.open.len() <= 60, "{}", numbers.open.len());
-        assert_eq!(numbers.heartbeat(Instant::now(), MINUTE).unwrap().unsure, [1]);
+        assert_eq!(numbers.heartbeat(Instant::now(), AT, RHYTHM).unwrap().unsure, [1]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -186,7 +230,7 @@ mod tests {
         for number in 1..=2 * LISTED_MAX as u64 {
             numbers.settle(number, Fate::Skipped);
         }
-        let heartbeat = numbers.heartbeat(Instant::now(), MINUTE).unwrap();
+        let heartbeat = numbers.heartbeat(Instant::now(), AT, RHYTHM).unwrap();
         assert_eq!(heartbeat.skipped.len(), LISTED_MAX);
         assert_eq!(heartbeat.skipped.last(), Some(&(2 * LISTED_MAX as u64)));
     }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::{
     LocalView, Metrics, Retention, Versions,
     metrics::StoreMetrics,
-    numbers::{Fate, Numbers},
+    numbers::{Fate, Numbers, Rhythm},
     peer::{Peer, Tombstone},
 };
 
@@ -161,24 +161,26 @@ impl Writer {
     /// When the log does not take it.
     pub async fn announce(&self) -> Result<(), WriteError> {
         let known = self.clock.newest_append();
-        let heartbeat = Heartbeat::default();
-        let appends =
-            self.log.partitions().all().map(|partition| self.append_heartbeat(partition, &heartbeat));
+        let (now, at) = (Instant::now(), self.clock.now());
+        let appends = self.log.partitions().all().map(|partition| async move {
+            let heartbeat = self.lane(partition).say(now, at);
+            self.append_heartbeat(partition, &heartbeat).await
+        });
         for Appended { append_time, .. } in try_join_all(appends).await? {
             self.clock.anchor(append_time, known);
         }
         Ok(())
     }
 
-    /// Says "alive up to here" in every partition in which something was appended since it last did, or nothing was said
-    /// for `quiet_for`, and what became of numbers that no record has. To be called once a second at most.
+    /// Says "alive up to here" in every partition where `rhythm` asks for it, and what became of numbers that no record
+    /// has. To be called once a second at most.
     ///
     /// # Errors
     /// When the log does not take it; another one will say the same.
-    pub async fn beat(&self, quiet_for: Duration) -> Result<(), WriteError> {
-        let now = Instant::now();
+    pub async fn beat(&self, rhythm: Rhythm) -> Result<(), WriteError> {
+        let (now, at) = (Instant::now(), self.clock.now());
         let due = self.log.partitions().all().filter_map(|partition| {
-            let heartbeat = self.lane(partition).heartbeat(now, quiet_for)?;
+            let heartbeat = self.lane(partition).heartbeat(now, at, rhythm)?;
             Some((partition, heartbeat))
         });
         let appends = due.map(|(partition, heartbeat)| async move {
@@ -400,7 +402,7 @@ impl Writer {
     pub async fn append_beacon(&self, beacon: Beacon) -> Result<(), WriteError> {
         let now = Instant::now();
         let append = |partition| async move {
-            let heartbeat = self.lane(partition).heartbeat(now, Duration::ZERO).unwrap_or_default();
+            let heartbeat = self.lane(partition).say(now, self.clock.now());
             let record = Record::of_beacon(self.versions.writer(), &heartbeat, beacon);
             self.append_control(partition, record).await
         };

@@ -32,12 +32,15 @@ use writer::{
 
 use super::declarations::declaration;
 use crate::{
-    App, Outcome, Routes, Store, brief_problem::brief_problem as problem, dcs::DECLARED_DOWN, routes::hashes,
+    App, Outcome, Routes, brief_problem::brief_problem as problem, dcs::DECLARED_DOWN, routes::hashes,
     store::Backend, tls::ClientCertificate,
 };
 
 /// The longest that a reader of a log may wait for something to come.
 const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How long what is there may take to be read: the reader of a topic has to find its brokers first.
+const READ_WITHIN: Duration = Duration::from_secs(4);
 
 /// How long the body of a call may take.
 const BODY_PATIENCE: Duration = Duration::from_secs(5);
@@ -203,13 +206,16 @@ async fn log(
     uri: Uri,
 ) -> Response {
     let not_found = |detail: &str| problem(StatusCode::NOT_FOUND, "No such log", detail, None);
-    let own = |store: &&Store| format!("{}.{}", app.dc, store.name) == topic;
-    let Some(store) = app.app.stores.iter().find(own) else {
-        return not_found(&format!("{} writes no {topic}", app.dc));
-    };
-    let Some(Backend { log, .. }) = store.backend() else {
+    let absent = || not_found(&format!("{} has no log {topic}", app.dc));
+    let parsed = topic.split_once('.').and_then(|(origin, store)| {
+        Some((origin.parse::<Dc>().ok()?, app.app.stores.get(&store.parse().ok()?)?))
+    });
+    let Some((origin, store)) = parsed else { return absent() };
+    let Some(Backend { log, copies, .. }) = store.backend() else {
         return refused("not ready: opening its log");
     };
+    let mut logs = [log].into_iter().chain(copies);
+    let Some(log) = logs.find(|log| log.topic().origin == origin) else { return absent() };
     let partition = partition.parse().ok().map(Partition);
     let Some(partition) = partition.filter(|partition| partition.0 < log.partitions().get()) else {
         return not_found(&format!("the partitions of {topic} are 0 to {}", log.partitions().get() - 1));
@@ -244,6 +250,7 @@ async fn read(log: &Arc<dyn EventLog>, partition: Partition, piece: Piece) -> Re
         Err(error) => return unavailable(&error),
     };
     let end = ends.get(partition);
+    let wait = if from < end { READ_WITHIN } else { wait };
     // Nothing of the other partitions is wanted.
     let others = ends.iter().filter(|&(other, _)| other != partition);
     let frontier = Frontier::from_iter(others.chain([(partition, from)]));

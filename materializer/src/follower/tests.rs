@@ -108,6 +108,7 @@ impl Bench {
             declared: Arc::clone(&self.declared),
             sums: Arc::clone(&self.sums),
             beacons: Arc::clone(&self.beacons),
+            gaps: Arc::new(Gaps::none()),
             lost: watch::Sender::new(None),
             observe: Box::new(move |version| observed.lock().unwrap().push(version)),
             metrics: self.metrics.clone(),

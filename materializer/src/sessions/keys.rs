@@ -8,6 +8,7 @@
 //!   'l' topic                          a log that the view is made from, its incarnation
 //!   'n' class:1 minute:u64             how many cells end then: cells u64, bytes u64
 //!   'p' topic 0 partition:u32          how far a partition has been applied: u64
+//!   's' topic 0 partition:u32          which numbers have been seen in a copied log: see `numbers`
 //! ```
 
 use schemas::{Dc, KeyId, Partition, Topic};
@@ -19,6 +20,7 @@ pub(super) const DEBT_TAG: u8 = b'd';
 pub(super) const DECLARED_TAG: u8 = b'e';
 pub(super) const LOG_TAG: u8 = b'l';
 pub(super) const POSITION_TAG: u8 = b'p';
+pub(super) const NUMBERS_TAG: u8 = b's';
 
 pub(super) const FORMAT: &[u8] = b"fformat";
 pub(super) const MARKS: &[u8] = b"fmarks";
@@ -60,13 +62,19 @@ pub(super) fn decode_log(key: &[u8]) -> Option<Topic> {
 }
 
 pub(super) fn position(topic: &Topic, partition: Partition) -> Vec<u8> {
-    [&[POSITION_TAG], topic.to_string().as_bytes(), &[0], &partition.0.to_be_bytes()].concat()
+    of_partition(POSITION_TAG, topic, partition)
 }
 
 pub(super) fn decode_position(key: &[u8]) -> Option<(Topic, Partition)> {
-    let (topic, partition) = key.strip_prefix(&[POSITION_TAG])?.split_last_chunk()?;
-    let topic = decode_topic(topic.strip_suffix(&[0])?)?;
-    Some((topic, Partition(u32::from_be_bytes(*partition))))
+    decode_of_partition(POSITION_TAG, key)
+}
+
+pub(super) fn numbers(topic: &Topic, partition: Partition) -> Vec<u8> {
+    of_partition(NUMBERS_TAG, topic, partition)
+}
+
+pub(super) fn decode_numbers(key: &[u8]) -> Option<(Topic, Partition)> {
+    decode_of_partition(NUMBERS_TAG, key)
 }
 
 pub(super) fn declared(topic: &Topic, partition: Partition, dc: &Dc) -> Vec<u8> {
@@ -103,6 +111,16 @@ pub(super) fn decode_slot(key: &[u8]) -> Option<Slot> {
     Some(Slot { class, minute: u64::from_be_bytes(minute.try_into().ok()?) })
 }
 
+fn of_partition(tag: u8, topic: &Topic, partition: Partition) -> Vec<u8> {
+    [&[tag], topic.to_string().as_bytes(), &[0], &partition.0.to_be_bytes()].concat()
+}
+
+fn decode_of_partition(tag: u8, key: &[u8]) -> Option<(Topic, Partition)> {
+    let (topic, partition) = key.strip_prefix(&[tag])?.split_last_chunk()?;
+    let topic = decode_topic(topic.strip_suffix(&[0])?)?;
+    Some((topic, Partition(u32::from_be_bytes(*partition))))
+}
+
 fn tagged(tag: u8, key: &KeyId) -> [u8; KEY_BYTES] {
     let mut bytes = [tag; KEY_BYTES];
     bytes[1..].copy_from_slice(key.as_bytes());
@@ -135,6 +153,7 @@ mod tests {
         assert_eq!(&debt(&key), b"d0123456789abcdef");
         assert_eq!(log(&topic()), b"leqiad.sessions");
         assert_eq!(position(&topic(), Partition(258)), b"peqiad.sessions\0\0\0\x01\x02");
+        assert_eq!(numbers(&topic(), Partition(258)), b"seqiad.sessions\0\0\0\x01\x02");
         assert_eq!(&slot(Slot { class: Class::Tombstone, minute: 258 }), b"n\x02\0\0\0\0\0\0\x01\x02");
     }
 
@@ -157,6 +176,7 @@ mod tests {
             prop_assert_eq!(decode_debt(&debt(&key)), Some(key));
             prop_assert_eq!(decode_log(&log(&topic())), Some(topic()));
             prop_assert_eq!(decode_position(&position(&topic(), Partition(partition))), Some((topic(), Partition(partition))));
+            prop_assert_eq!(decode_numbers(&numbers(&topic(), Partition(partition))), Some((topic(), Partition(partition))));
         }
     }
 }

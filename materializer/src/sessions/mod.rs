@@ -10,6 +10,7 @@ mod filter;
 mod frozen;
 mod keys;
 mod memory;
+mod numbers;
 mod options;
 
 use std::{
@@ -255,7 +256,7 @@ impl View for SessionView {
     }
 
     fn write(&self, write: &ViewWrite) -> Result<(), ViewError> {
-        let ViewWrite { cells, debts, declared, positions, census, marks } = write;
+        let ViewWrite { cells, debts, declared, positions, numbers: seen, census, marks } = write;
         let mut batch = WriteBatch::default();
         for (key, cell) in cells {
             batch.put(keys::cell(key), cell::encode(cell));
@@ -273,6 +274,9 @@ impl View for SessionView {
         }
         for (topic, partition, offset) in positions {
             batch.put(keys::position(topic, *partition), offset.0.to_be_bytes());
+        }
+        for (topic, partition, seen) in seen {
+            batch.put(keys::numbers(topic, *partition), numbers::encode(seen));
         }
         for (slot, count) in census {
             match count.cells {
@@ -300,6 +304,12 @@ impl View for SessionView {
             let ((topic, partition), offset) = position.ok_or_else(|| self.damaged("a position"))?;
             let log = saved.logs.get_mut(&topic).ok_or_else(|| self.damaged("a position in no log"))?;
             log.frontier.advance(partition, Offset(offset));
+        }
+        for found in self.scan_tag(keys::NUMBERS_TAG) {
+            let (key, stored) = found?;
+            let seen = keys::decode_numbers(&key).zip(numbers::decode(&stored));
+            let (key, seen) = seen.ok_or_else(|| self.damaged("the numbers that were seen"))?;
+            saved.numbers.insert(key, seen);
         }
         for found in self.scan_tag(keys::DEBT_TAG) {
             let (key, since) = found?;

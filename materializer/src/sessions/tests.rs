@@ -6,7 +6,7 @@ use schemas::{DcState, Headers, Hlc, Partition, Sealed, Until, WriterId};
 use tempfile::TempDir;
 
 use super::*;
-use crate::{Class, Declarations, Slot, State, memory::MemoryView};
+use crate::{Class, Declarations, Numbers, Slot, State, memory::MemoryView};
 
 fn topic() -> Topic {
     Topic { origin: "eqiad".parse().unwrap(), store: "sessions".parse().unwrap() }
@@ -70,6 +70,7 @@ prop_compose! {
             debts: debts.into_iter().map(|(n, since)| (key(n), since.map(Timestamp::from_millis))).collect(),
             declared: declarations(declared),
             positions: vec![(topic(), Partition(1), Offset(offset))],
+            numbers: vec![(topic(), Partition(1), Numbers::begin(Offset(offset), time(times.0)))],
             census: census
                 .into_iter()
                 .map(|((is_live, minute), (cells, bytes))| {

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Dc, DcState, Hlc, MacKey, Partition, StoreName, Timestamp, Topic};
+use crate::{Dc, DcState, Hlc, MacKey, Partition, Reach, StoreName, Timestamp, Topic};
 
 fn event(change: Change) -> Event {
     Event {
@@ -52,7 +52,9 @@ fn the_bytes_of_format_v1_do_not_change() {
         Topic { origin: "eqiad".parse::<Dc>().unwrap(), store: "sessions".parse::<StoreName>().unwrap() };
     let key = MacKey::derive(b"the golden index secret, 32 bytes");
     let never = Change::Set { expires_at: Until::Never, sealed: Sealed(Bytes::from_static(b"x")) };
-    let heartbeat = Heartbeat { skipped: vec![3, 4], unsure: vec![9] };
+    let heartbeat = Heartbeat { skipped: vec![3, 4], unsure: vec![9], reach: None };
+    let reach = Some(Reach { number: 12, at: Timestamp::from_millis(1_700_000_000_000) });
+    let reaching = Heartbeat { reach, ..heartbeat.clone() };
     let golden = [
         (include_str!("../../golden/record.v1.set.txt"), Record::of_event(event(set()), SEQUENCE).unwrap()),
         (
@@ -67,6 +69,10 @@ fn the_bytes_of_format_v1_do_not_change() {
         (
             include_str!("../../golden/record.v1.declare.txt"),
             Record::of_declaration(&declaration(), Some(b"a-request")).unwrap(),
+        ),
+        (
+            include_str!("../../golden/record.v1.heartbeat-reach.txt"),
+            Record::of_heartbeat(WriterId(7), &reaching),
         ),
     ];
     for (expected, record) in golden {
@@ -163,8 +169,15 @@ proptest! {
     }
 
     #[test]
-    fn a_heartbeat_reads_back_from_its_record(appender: u64, skipped: Vec<u64>, unsure: Vec<u64>, name: u64) {
-        let (appender, heartbeat) = (WriterId(appender), Heartbeat { skipped, unsure });
+    fn a_heartbeat_reads_back_from_its_record(
+        appender: u64,
+        skipped: Vec<u64>,
+        unsure: Vec<u64>,
+        reach: Option<(u64, u64)>,
+        name: u64,
+    ) {
+        let reach = reach.map(|(number, at)| Reach { number, at: Timestamp::from_millis(at) });
+        let (appender, heartbeat) = (WriterId(appender), Heartbeat { skipped, unsure, reach });
         let record = Record::of_heartbeat(appender, &heartbeat);
         let control = Control::Heartbeat { appender, heartbeat: heartbeat.clone(), beacon: None };
         prop_assert_eq!(record.decode(), Ok(Message::Control(control)));

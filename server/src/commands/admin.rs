@@ -22,23 +22,33 @@ pub(super) struct Answer {
     pub(super) body: Value,
 }
 
-/// A request without a body, on a connection of its own.
+/// A GET.
 ///
 /// # Errors
 /// [`Failure::Unavailable`] when nobody answers.
-pub(super) async fn ask(address: &str, method: Method, path: &str) -> anyhow::Result<Answer> {
-    exchange(address, method, path, Bytes::new()).await
+pub(super) async fn look(address: &str, path: &str) -> anyhow::Result<Answer> {
+    ask(address, Method::GET, path, Bytes::new()).await
 }
 
-/// The same with a body of JSON.
+/// A POST, with what is to be said in its body.
 ///
 /// # Errors
 /// [`Failure::Unavailable`] when nobody answers.
-pub(super) async fn send(address: &str, method: Method, path: &str, body: &Value) -> anyhow::Result<Answer> {
-    exchange(address, method, path, serde_json::to_vec(body).context("write the request")?.into()).await
+pub(super) async fn order(address: &str, path: &str, with: Option<Value>) -> anyhow::Result<Answer> {
+    let body = with.map(|with| with.to_string()).unwrap_or_default();
+    ask(address, Method::POST, path, body.into()).await
 }
 
-async fn exchange(address: &str, method: Method, path: &str, body: Bytes) -> anyhow::Result<Answer> {
+/// The same as a PUT.
+///
+/// # Errors
+/// [`Failure::Unavailable`] when nobody answers.
+pub(super) async fn put(address: &str, path: &str, with: &Value) -> anyhow::Result<Answer> {
+    ask(address, Method::PUT, path, with.to_string().into()).await
+}
+
+/// A request on a connection of its own.
+async fn ask(address: &str, method: Method, path: &str, body: Bytes) -> anyhow::Result<Answer> {
     let unavailable = |error: &dyn std::fmt::Display| {
         let why =
             format!("no node answers at {address}: {error}. Does it run, and is this its admin listener?");

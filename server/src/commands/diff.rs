@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use hyper::{Method, StatusCode};
+use hyper::StatusCode;
 use serde_json::Value;
 
 use super::{Failure, admin, say};
@@ -62,7 +62,7 @@ async fn compare(arguments: &DiffArgs) -> anyhow::Result<Vec<Value>> {
     let mut compared = Vec::new();
     for store in stores {
         let path = format!("/v1/stores/{store}/diff?between={one},{other}");
-        let answer = admin::ask(admin, Method::GET, &path).await?;
+        let answer = admin::look(admin, &path).await?;
         if answer.status != StatusCode::OK {
             return Err(answer.refusal().context(format!("compare {store}")));
         }
@@ -72,7 +72,7 @@ async fn compare(arguments: &DiffArgs) -> anyhow::Result<Vec<Value>> {
 }
 
 async fn all_stores(address: &str) -> anyhow::Result<Vec<String>> {
-    let status = admin::ask(address, Method::GET, "/v1/status").await?;
+    let status = admin::look(address, "/v1/status").await?;
     if status.status != StatusCode::OK {
         return Err(status.refusal());
     }

@@ -1,4 +1,4 @@
-//! `solera rebuild` and `solera verify`: order a job from a running node, and watch it.
+//! `solera rebuild`, `verify` and `repair`: order a job from a running node, and watch it.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use hyper::{Method, StatusCode, header};
+use hyper::{StatusCode, header};
 use serde_json::Value;
 
 use super::{Failure, admin, say};
@@ -16,13 +16,18 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 const BAR_CELLS: usize = 30;
 
-/// Orders `task`, shows how it goes on standard error when that is a terminal, and says how it ended.
-pub(super) fn order(address: &str, task: &str, store: Option<&str>) -> anyhow::Result<()> {
+/// Orders `task`, which may need something in its body, shows how it goes on standard error when that is a terminal, and says how it ended.
+pub(super) fn order(
+    address: &str,
+    task: &str,
+    with: Option<Value>,
+    store: Option<&str>,
+) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {
         let query = store.map(|store| format!("?store={store}")).unwrap_or_default();
-        let ordered = admin::ask(address, Method::POST, &format!("/v1/{task}{query}")).await?;
+        let ordered = admin::order(address, &format!("/v1/{task}{query}"), with).await?;
         if ordered.status != StatusCode::ACCEPTED {
             return Err(ordered.refusal());
         }
@@ -36,7 +41,7 @@ async fn watch(address: &str, job: &str) -> anyhow::Result<()> {
     let shows_progress = io::stderr().is_terminal();
     loop {
         look.tick().await;
-        let answer = admin::ask(address, Method::GET, job).await?;
+        let answer = admin::look(address, job).await?;
         if answer.status != StatusCode::OK {
             return Err(answer.refusal());
         }

@@ -18,6 +18,7 @@ use std::{
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use serde_json::json;
 
 use crate::build_info::BUILD;
 
@@ -67,6 +68,15 @@ enum Command {
               sessions: eqiad has 2 cells and codfw 1, and they differ in 1 key\n  \
               ~h4pXq3dUV0mJ2mXoUAb8Yg  eqiad: set 01937c5f2a300000-5b0c7e7f2c1d9a44  codfw: nothing")]
     Diff(diff::DiffArgs),
+    /// Brings here what the logs of another data centre hold and this data centre lacks: records that its copies have
+    /// lost, and, after the loss of a disk, what this one wrote itself. What is brought is appended to this data
+    /// centre's own log, as it was, so that every node of it has it, and every view that is made anew. Reads and writes
+    /// go on meanwhile; to run it again is harmless, and goes on where it was stopped.
+    #[command(
+        after_help = "Examples:\n  solera repair --from codfw\n  solera repair --from codfw --store sessions --admin \
+                            127.0.0.1:9081"
+    )]
+    Repair(RepairArgs),
     /// The topics that a configuration with Kafka needs.
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
@@ -110,6 +120,15 @@ struct JobArgs {
     store: Option<String>,
 }
 
+#[derive(Debug, Args)]
+struct RepairArgs {
+    /// The data centre whose logs are read: its own, and its copies of the others'.
+    #[arg(long, value_name = "DC")]
+    from: String,
+    #[command(flatten)]
+    job: JobArgs,
+}
+
 /// A failure that has an exit code of its own.
 #[derive(Debug, thiserror::Error)]
 enum Failure {
@@ -148,10 +167,13 @@ pub fn run(mut args: Vec<OsString>) -> ExitCode {
         Command::Dev(DevArgs { data_dir, port_base, dcs: 1 }) => serve::dev(port_base, data_dir),
         Command::Dev(DevArgs { data_dir, port_base, dcs }) => serve::dev_dcs(port_base, data_dir, dcs),
         Command::CheckConfig { file } => check_config::check(&file),
-        Command::Rebuild(JobArgs { admin, store }) => job::order(&admin, "rebuild", store.as_deref()),
-        Command::Verify(JobArgs { admin, store }) => job::order(&admin, "verify", store.as_deref()),
         Command::Peers(args) => peers::run(&args),
         Command::Diff(arguments) => diff::run(&arguments),
+        Command::Rebuild(JobArgs { admin, store }) => job::order(&admin, "rebuild", None, store.as_deref()),
+        Command::Verify(JobArgs { admin, store }) => job::order(&admin, "verify", None, store.as_deref()),
+        Command::Repair(RepairArgs { from, job: JobArgs { admin, store } }) => {
+            job::order(&admin, "repair", Some(json!({ "from": from })), store.as_deref())
+        }
         Command::Topics(command) => topics::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Version => say(&format!("solera {} ({})", BUILD.version, BUILD.go_version)),

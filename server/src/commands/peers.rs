@@ -2,7 +2,7 @@
 
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
-use hyper::{Method, StatusCode};
+use hyper::StatusCode;
 use schemas::Dc;
 use serde_json::{Value, json};
 
@@ -59,7 +59,7 @@ pub(super) fn run(args: &PeersArgs) -> anyhow::Result<()> {
 }
 
 async fn list(address: &str) -> anyhow::Result<()> {
-    let answer = admin::ask(address, Method::GET, "/v1/peers").await?;
+    let answer = admin::look(address, "/v1/peers").await?;
     if answer.status != StatusCode::OK {
         return Err(answer.refusal());
     }
@@ -86,7 +86,7 @@ async fn set(address: &str, dc: &Dc, state: State, depooled: bool) -> anyhow::Re
     }
     let name = if state == State::Up { "up" } else { "down" };
     let order = json!({ "state": name, "depooled": depooled });
-    let answer = admin::send(address, Method::PUT, &format!("/v1/peers/{dc}"), &order).await?;
+    let answer = admin::put(address, &format!("/v1/peers/{dc}"), &order).await?;
     if answer.status != StatusCode::OK {
         return Err(answer.refusal());
     }

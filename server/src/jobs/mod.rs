@@ -1,7 +1,8 @@
-//! What an operator can have done while the node serves: rebuild, verify, checkpoint. One at a time.
+//! What an operator can have done while the node serves: rebuild, verify, checkpoint, repair. One at a time.
 
 mod checkpoint;
 mod rebuild;
+mod repair;
 mod verify;
 
 use std::{path::Path, pin::pin, sync::Arc, time::Duration};
@@ -9,7 +10,7 @@ use std::{path::Path, pin::pin, sync::Arc, time::Duration};
 use anyhow::Context;
 use api::{Ended, Job, JobState, Task};
 use eventlog::LogClock;
-use materializer::{Fence, Replay, Successor, View, sessions::SessionView};
+use materializer::{Fence, Gaps, Reads, Replay, Successor, View, sessions::SessionView};
 use schemas::{MacKey, StoreName};
 use tokio::{
     runtime::Handle,
@@ -18,6 +19,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
+use writer::{Writer, peer::HttpPeer};
 
 use crate::{checkpoints::Checkpoints, config::CheckpointsConfig, logs::StoreLog, view_dir::ViewDir};
 
@@ -36,6 +38,12 @@ pub(crate) struct Workplace {
     pub(crate) successor: mpsc::Sender<Successor>,
     pub(crate) mac: MacKey,
     pub(crate) clock: Arc<LogClock>,
+    pub(crate) writer: Arc<Writer>,
+    pub(crate) reads: Arc<Reads>,
+    /// What the copies lack.
+    pub(crate) gaps: Arc<Gaps>,
+    /// The other data centres.
+    pub(crate) peers: Vec<Arc<HttpPeer>>,
 }
 
 /// What a job came to, for one store.
@@ -123,10 +131,11 @@ async fn on_a_thread(job: Arc<Job>, store: Workplace, stop: CancellationToken) -
     let work = move || {
         runtime.block_on(async {
             let work = async {
-                match job.task {
+                match &job.task {
                     Task::Rebuild => rebuild::rebuild(&store, &job).await,
                     Task::Verify => verify::verify(&store, &job).await,
                     Task::Checkpoint => checkpoint::make(&store).map(Outcome::Done),
+                    Task::Repair { from } => repair::repair(&store, from, &job).await,
                 }
             };
             stop.run_until_cancelled(work).await.context("it was stopped")?

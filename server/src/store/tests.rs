@@ -1,6 +1,6 @@
 use eventlog::{Clock, Incarnation, ManualClock, memory::MemoryLog};
 use materializer::{
-    Metrics, ViewWrite,
+    Gaps, Metrics, ViewWrite,
     memory::{Contents, MemoryView},
 };
 use prometheus::Registry;
@@ -43,6 +43,7 @@ fn store(log: &Arc<MemoryLog>, view: Contents, machine: &Arc<ManualClock>) -> (S
         peers: Vec::new(),
         read_consistency: ReadConsistency::Dc,
         serve_in_outage_for: Duration::ZERO,
+        gaps: Arc::new(Gaps::none()),
         counted: Metrics::register(&Registry::new()).unwrap(),
         measured: writer::Metrics::register(&Registry::new()).unwrap(),
     };

@@ -147,6 +147,9 @@ pub enum Silence {
     /// It has not come so far: another time it may say it.
     #[error("{0}")]
     NotYet(Arc<str>),
+    /// It never had it.
+    #[error("has no such log")]
+    Absent,
     /// The answer is none that is expected.
     #[error("answered what cannot be understood: {0}")]
     Strange(Arc<str>),
@@ -207,8 +210,10 @@ impl HttpPeer {
         let deadline = Deadline::within(wait + LOG_PATIENCE);
         let exchange = self.try_nodes(Method::GET, &path, &Bytes::new(), deadline, None).await;
         let answer = exchange.answer?;
-        if answer.status() == StatusCode::GONE {
-            return Err(Silence::Gone);
+        match answer.status() {
+            StatusCode::GONE => return Err(Silence::Gone),
+            StatusCode::NOT_FOUND => return Err(Silence::Absent),
+            _ => {}
         }
         if answer.status() != StatusCode::OK {
             let Refusal { detail, .. } = serde_json::from_slice(answer.body()).unwrap_or_default();

@@ -2,7 +2,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use eventlog::{Batch, Clock, Frontier, Incarnation, ManualClock, ReadError, memory::MemoryLog};
 use futures::{StreamExt, future::BoxFuture, stream::BoxStream};
-use schemas::{Control, Dc, Hlc, Message, PartitionCount, Position, Timestamp, Topic, WriterId};
+use schemas::{Control, Dc, Hlc, Message, PartitionCount, Position, Reach, Timestamp, Topic, WriterId};
 
 use super::*;
 use crate::{DeleteError, FenceFailed, LookFailed};
@@ -260,11 +260,8 @@ async fn announcing_says_alive_and_learns_the_logs_time() {
     let bench = Bench::new(seen(None));
     assert_eq!(bench.writer.clock.gc_now(), Timestamp::EPOCH);
     bench.writer.announce().await.unwrap();
-    let heartbeat = Message::Control(Control::Heartbeat {
-        appender: WriterId(7),
-        heartbeat: Heartbeat::default(),
-        beacon: None,
-    });
+    let heartbeat = Heartbeat { reach: Some(Reach { number: 0, at: NOW }), ..Heartbeat::default() };
+    let heartbeat = Message::Control(Control::Heartbeat { appender: WriterId(7), heartbeat, beacon: None });
     assert_eq!(bench.messages().await, [heartbeat]);
     assert_eq!(bench.writer.clock.gc_now(), NOW);
 }

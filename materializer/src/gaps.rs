@@ -1,0 +1,281 @@
+//! Which records of other data centres' logs are missing in their copies here, and which came twice.
+//!
+//! Whoever copies a log may lose some of it, and nobody else would notice: every record carries a number of its appender,
+//! and [`Gaps`] watches them go by. It knows what a view has seen, since it is written with the view's positions.
+
+mod numbers;
+mod track;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Mutex, MutexGuard},
+};
+
+use eventlog::Frontier;
+use schemas::{Offset, Partition, PartitionCount, Sequence, Timestamp, Topic, WriterId};
+
+pub use self::{
+    numbers::{GapRules, Numbers},
+    track::{Gap, GapState, Track},
+};
+use crate::{CheckedBatch, GapMetrics, gap_metrics::LogMetrics};
+
+/// The numbers in all partitions that change with a write of the view.
+pub type NumbersWrite = Vec<(Topic, Partition, Numbers)>;
+
+/// What is missing in the copies of a store.
+#[derive(Debug)]
+pub struct Gaps {
+    logs: BTreeMap<Topic, Log>,
+}
+
+/// One copied log.
+#[derive(Debug)]
+struct Log {
+    rules: GapRules,
+    metrics: LogMetrics,
+    partitions: Mutex<BTreeMap<Partition, Watched>>,
+}
+
+/// One partition of it.
+#[derive(Debug)]
+struct Watched {
+    numbers: Numbers,
+    /// It is being copied from its beginning: what comes has come before, or is as the original has it.
+    is_paused: bool,
+    /// Has changed beside what a batch brought.
+    is_news: bool,
+}
+
+/// Numbers that are missing in the copy of a log, by partition and appender: each range with its ends.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Missing(BTreeMap<(Partition, WriterId), Vec<(u64, u64)>>);
+
+impl Missing {
+    /// How many.
+    pub fn count(&self) -> u64 {
+        self.0.values().flatten().map(|(from, to)| to - from + 1).sum()
+    }
+
+    /// Whether this is one of them.
+    pub fn holds(&self, partition: Partition, sequence: Sequence) -> bool {
+        let Sequence { appender, number } = sequence;
+        let ranges = self.0.get(&(partition, appender)).map(Vec::as_slice).unwrap_or_default();
+        ranges.iter().any(|&(from, to)| from <= number && number <= to)
+    }
+}
+
+impl Gaps {
+    /// Watches the copies of these logs, once each has been [resumed](Self::resume).
+    pub fn of(logs: impl IntoIterator<Item = (Topic, GapRules)>, metrics: &GapMetrics) -> Self {
+        let log = |(topic, rules): (Topic, GapRules)| {
+            let log = Log { rules, metrics: metrics.of_log(&topic), partitions: Mutex::default() };
+            (topic, log)
+        };
+        Self { logs: logs.into_iter().map(log).collect() }
+    }
+
+    /// Where no log is copied.
+    pub const fn none() -> Self {
+        Self { logs: BTreeMap::new() }
+    }
+
+    /// Goes on where the view was, or begins at `tail`: what a view is made from again was seen before.
+    pub fn resume(
+        &self,
+        topic: &Topic,
+        partitions: PartitionCount,
+        saved: &crate::Saved,
+        tail: &Frontier,
+        now: Timestamp,
+    ) {
+        let Some(log) = self.logs.get(topic) else { return };
+        let applied = saved.logs.get(topic).map(|log| log.frontier.clone()).unwrap_or_default();
+        let mut watched = log.lock();
+        for partition in partitions.all() {
+            let known = saved.numbers.get(&(topic.clone(), partition)).cloned();
+            // One that has not looked at all that the view has applied was left by a release that did not look.
+            let known = known.filter(|numbers| applied.get(partition) <= numbers.up_to);
+            let numbers = known.unwrap_or_else(|| Numbers::begin(tail.get(partition), now));
+            watched.insert(partition, Watched { numbers, is_paused: false, is_news: true });
+        }
+        log.show(&watched);
+    }
+
+    /// The copy of a partition begins anew: nothing is looked at until it has been [begun](Self::begin) again.
+    pub fn pause(&self, topic: &Topic, partition: Partition) {
+        self.change(topic, partition, |watched| watched.is_paused = true);
+    }
+
+    /// The copy of a partition is as the original up to `from`. What was missing before has been copied again with all
+    /// the rest.
+    pub fn begin(&self, topic: &Topic, partition: Partition, from: Offset, now: Timestamp) {
+        let numbers = Numbers::begin(from, now);
+        self.change(topic, partition, |watched| {
+            *watched = Watched { numbers, is_paused: false, is_news: true };
+        });
+    }
+
+    /// What is missing now.
+    pub fn missing(&self, topic: &Topic) -> Missing {
+        let mut missing = Missing::default();
+        let Some(log) = self.logs.get(topic) else { return missing };
+        for (&partition, Watched { numbers, .. }) in &*log.lock() {
+            for (&appender, track) in &numbers.appenders {
+                let ranges: Vec<_> = track.open().map(|gap| (gap.from, gap.to)).collect();
+                if !ranges.is_empty() {
+                    missing.0.insert((partition, appender), ranges);
+                }
+            }
+        }
+        missing
+    }
+
+    /// What was missing is accounted for: whatever the original has of it is in this data centre's own log.
+    pub fn close(&self, topic: &Topic, accounted_for: &Missing) {
+        for (&(partition, appender), ranges) in &accounted_for.0 {
+            self.change(topic, partition, |watched| {
+                let Some(track) = watched.numbers.appenders.get_mut(&appender) else { return };
+                track.close(ranges);
+                watched.is_news = true;
+            });
+        }
+    }
+
+    /// The same of one record, which was found elsewhere.
+    pub fn close_one(&self, topic: &Topic, partition: Partition, sequence: Sequence) {
+        let Sequence { appender, number } = sequence;
+        self.close(topic, &Missing([((partition, appender), vec![(number, number)])].into()));
+    }
+
+    /// Looks at a batch, which is to be written to the view with what this returns.
+    pub(crate) fn look(&self, topic: &Topic, batch: &CheckedBatch, now: Timestamp) -> NumbersWrite {
+        let Some(log) = self.logs.get(topic) else { return Vec::new() };
+        let mut partitions = log.lock();
+        let Some(watched) = partitions.get_mut(&batch.partition).filter(|watched| !watched.is_paused) else {
+            return Vec::new();
+        };
+        let counts = watched.numbers.look(batch, log.rules, now);
+        watched.is_news = false;
+        let write = vec![(topic.clone(), batch.partition, watched.numbers.clone())];
+        log.metrics.repeated.inc_by(counts.repeated);
+        if 0 < counts.closed {
+            log.show(&partitions);
+            drop(partitions);
+            let (count, partition) = (counts.closed, batch.partition);
+            tracing::info!("{count} records of {topic} {partition} that were lost are not missing any more");
+        }
+        write
+    }
+
+    /// Judges what has been missing for long enough. Returns what is to be written to the view.
+    pub(crate) fn lapse(&self, now: Timestamp) -> NumbersWrite {
+        let mut news = Vec::new();
+        for (topic, log) in &self.logs {
+            let mut judged = Vec::new();
+            let mut partitions = log.lock();
+            for (&partition, watched) in partitions.iter_mut().filter(|(_, watched)| !watched.is_paused) {
+                let of_partition = watched.numbers.lapse(now);
+                watched.is_news |= !of_partition.is_empty();
+                judged.extend(of_partition.into_iter().map(|(appender, gap)| (partition, appender, gap)));
+                if std::mem::take(&mut watched.is_news) {
+                    news.push((topic.clone(), partition, watched.numbers.clone()));
+                }
+            }
+            if !judged.is_empty() {
+                log.show(&partitions);
+            }
+            drop(partitions);
+            for (partition, appender, gap) in judged {
+                log.judge(&Found { topic, partition, appender, gap });
+            }
+        }
+        news
+    }
+
+    /// All of them, for a view that takes the place of another, and has applied a part of what that one has.
+    pub(crate) fn all(&self) -> NumbersWrite {
+        let mut all = Vec::new();
+        for (topic, log) in &self.logs {
+            let partitions = log.lock();
+            let known = partitions.iter().filter(|(_, watched)| !watched.is_paused);
+            all.extend(
+                known.map(|(&partition, watched)| (topic.clone(), partition, watched.numbers.clone())),
+            );
+        }
+        all
+    }
+
+    /// Begins anew at these places: what was seen of logs that do not go on from there says nothing of them.
+    pub(crate) fn begin_all(&self, places: &BTreeMap<Topic, crate::SavedLog>, now: Timestamp) {
+        for (topic, log) in &self.logs {
+            let Some(place) = places.get(topic) else { continue };
+            let mut partitions = log.lock();
+            for (&partition, watched) in &mut *partitions {
+                watched.numbers = Numbers::begin(place.frontier.get(partition), now);
+            }
+            log.show(&partitions);
+        }
+    }
+
+    fn change(&self, topic: &Topic, partition: Partition, change: impl FnOnce(&mut Watched)) {
+        let Some(log) = self.logs.get(topic) else { return };
+        let mut partitions = log.lock();
+        if let Some(watched) = partitions.get_mut(&partition) {
+            change(watched);
+            log.show(&partitions);
+        }
+    }
+}
+
+impl Log {
+    /// Counts a gap that was judged, and says so.
+    fn judge(&self, found: &Found<'_>) {
+        match found.gap.state {
+            GapState::Suspected { .. } => {}
+            GapState::Lost => {
+                self.metrics.lost.inc_by(found.gap.count());
+                tracing::error!("Lost {found}: `solera repair --from {}` brings them", found.topic.origin);
+            }
+            GapState::Excused => tracing::warn!(
+                "Missing are {found}: they were lost, or were no longer kept when they were to be copied. \
+                 `solera repair --from {}` brings what is there",
+                found.topic.origin
+            ),
+        }
+    }
+
+    fn show(&self, partitions: &BTreeMap<Partition, Watched>) {
+        let lost: u64 = partitions.values().map(|watched| watched.numbers.lost()).sum();
+        self.metrics.missing.set(i64::try_from(lost).unwrap_or(i64::MAX));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Partition, Watched>> {
+        self.partitions.lock().expect("no holder panics")
+    }
+}
+
+/// A gap and where it is.
+struct Found<'a> {
+    topic: &'a Topic,
+    partition: Partition,
+    appender: WriterId,
+    gap: Gap,
+}
+
+impl fmt::Display for Found<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { topic, partition, appender, gap } = self;
+        let Gap { from, to, after, before, .. } = gap;
+        let count = gap.count();
+        write!(
+            f,
+            "{count} records of {topic} {partition}, numbers {from} to {to} of {appender}, between {after} and {before} \
+             of the copy here"
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;
