@@ -16,6 +16,11 @@ impl Browser {
         Self { site, cookies: BTreeMap::new() }
     }
 
+    /// Another browser with the same cookies, that has this site in the place of its own.
+    pub(crate) fn at(&self, site: SocketAddr) -> Self {
+        Self { site, cookies: self.cookies.clone() }
+    }
+
     pub(crate) fn get(&mut self, target: &str) -> Response {
         self.send(Request::new("GET", target))
     }

@@ -17,7 +17,12 @@ const CHOICE: u16 = 1000;
 
 /// A base for `solera dev`.
 pub(crate) fn for_node() -> SocketAddr {
-    find(NODES_FROM, |port| is_free(port) && is_free(port + NEIGHBOUR) && is_free(port - NEIGHBOUR))
+    find(NODES_FROM, is_base)
+}
+
+/// A base for `solera dev --dcs 2`, which takes the next one, too.
+pub(crate) fn for_two_dcs() -> SocketAddr {
+    find(NODES_FROM, |port| is_base(port) && is_base(port + 1))
 }
 
 /// A port for a broker, whose controller listens a thousand above it: beyond those of nodes and servers.
@@ -36,6 +41,10 @@ fn find(from: u16, is_fit: impl Fn(u16) -> bool) -> SocketAddr {
     let mut ports = (0..CHOICE).map(|step| from + (start + step) % CHOICE);
     let port = ports.find(|&port| is_fit(port)).expect("a thousand ports cannot all be in use");
     on_loopback(port)
+}
+
+fn is_base(port: u16) -> bool {
+    is_free(port) && is_free(port + NEIGHBOUR) && is_free(port - NEIGHBOUR)
 }
 
 fn is_free(port: u16) -> bool {

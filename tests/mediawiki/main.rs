@@ -5,6 +5,7 @@
 
 mod broker;
 mod browser;
+mod dcs;
 mod free_port;
 mod http;
 mod node;
@@ -16,13 +17,17 @@ mod wait;
 mod wiki;
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use dcs::TwoDcs;
 use node::{DEFAULT_TTL_S, Log, Node};
 use scratch::Scratch;
 use session::SessionKey;
 use visitor::Visitor;
 use wiki::{USER, Wiki};
+
+/// So often somebody logs in through one data centre and out through one.
+const LOGOUTS: usize = 100;
 
 /// How far an expiry may lie from what this test's clock expects.
 const EXPIRY_SLACK_S: u64 = 10;
@@ -47,6 +52,36 @@ fn mediawiki_keeps_its_sessions_in_solera_on_kafka() {
     people_use(Site::start(Log::Kafka));
 }
 
+/// One wiki with one database, and a front end in each of two data centres.
+#[test]
+fn a_login_holds_in_two_data_centres_and_a_logout_at_once() {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let scratch = Scratch::create();
+    let dcs = TwoDcs::start(scratch.path());
+    let wikis = Wiki::start_two(scratch.path(), dcs.stores);
+    let (began, mut slowest_copy) = (Instant::now(), Duration::ZERO);
+    for n in 0..LOGOUTS {
+        let (here, there) = if n % 2 == 0 { (0, 1) } else { (1, 0) };
+        let ann = Visitor::new(wikis[here].address());
+        ann.log_in();
+        let session = ann.session();
+        // A site with several data centres sends a user to the one in which they logged in until that is copied.
+        slowest_copy = slowest_copy.max(dcs.wait_for_copy(there, &session));
+        let elsewhere = ann.at(wikis[there].address());
+        assert_eq!(elsewhere.user().as_deref(), Some(USER), "{n}: logged in, in the other data centre");
+
+        let (leaves, stays) = if n % 4 < 2 { (&ann, &elsewhere) } else { (&elsewhere, &ann) };
+        leaves.log_out();
+        assert_eq!(stays.user(), None, "{n}: anonymous at once, with the cookies of before");
+        assert_eq!([0, 1].map(|dc| dcs.has(dc, &session)), [false; 2], "{n}: gone from both stores");
+    }
+    wikis.iter().for_each(assert_no_complaints);
+    println!(
+        "{LOGOUTS} logins and logouts in {:.1} s; the slowest copy of a session took {slowest_copy:.1?}",
+        began.elapsed().as_secs_f64()
+    );
+}
+
 fn people_use(mut site: Site) {
     a_stranger_reads_the_main_page(&site);
     let ann = a_user_logs_in(&site);
@@ -61,7 +96,7 @@ fn people_use(mut site: Site) {
     a_session_that_left_the_store_is_gone(&site);
     forged_sessions_are_nobody(&site);
 
-    the_wiki_had_no_complaints(&site);
+    assert_no_complaints(&site.wiki);
 }
 
 fn a_stranger_reads_the_main_page(site: &Site) {
@@ -168,8 +203,8 @@ fn forged_sessions_are_nobody(site: &Site) {
 }
 
 /// MediaWiki hides failures of the store from its users: a failed delete looks like a logout. Its log does not.
-fn the_wiki_had_no_complaints(site: &Site) {
-    let log = site.wiki.store_log();
+fn assert_no_complaints(wiki: &Wiki) {
+    let log = wiki.store_log();
     for method in ["GET", "POST", "DELETE"] {
         assert!(log.contains(&format!("HTTP complete: {method}")), "the wiki's log has its {method}s: {log}");
     }

@@ -80,15 +80,7 @@ impl Node {
 
     /// `None` when the store does not know the key.
     pub(crate) fn get(&self, key: &SessionKey) -> Option<Stored> {
-        let answer = self.request("GET", key);
-        if answer.status == 404 {
-            return None;
-        }
-        assert_eq!(answer.status, 200, "GET: {}", answer.text());
-        let expires = answer.header("Session-Expires").expect("a session that expires says so");
-        let expires_s =
-            expires.parse().unwrap_or_else(|_| panic!("Session-Expires: {expires} is no unix time"));
-        Some(Stored { value: answer.body, expires_s })
+        get(self.address, key)
     }
 
     pub(crate) fn has(&self, key: &SessionKey) -> bool {
@@ -96,14 +88,26 @@ impl Node {
     }
 
     pub(crate) fn delete(&self, key: &SessionKey) {
-        let answer = self.request("DELETE", key);
+        let answer = request(self.address, "DELETE", key);
         assert_eq!(answer.status, 204, "DELETE: {}", answer.text());
     }
+}
 
-    fn request(&self, method: &str, key: &SessionKey) -> Response {
-        let target = format!("{BASE_URI}{}", key.encoded());
-        http::exchange(self.address, &Request::new(method, &target)).expect("the node answers")
+/// What the store at this address has; `None` when it does not know the key.
+pub(crate) fn get(store: SocketAddr, key: &SessionKey) -> Option<Stored> {
+    let answer = request(store, "GET", key);
+    if answer.status == 404 {
+        return None;
     }
+    assert_eq!(answer.status, 200, "GET: {}", answer.text());
+    let expires = answer.header("Session-Expires").expect("a session that expires says so");
+    let expires_s = expires.parse().unwrap_or_else(|_| panic!("Session-Expires: {expires} is no unix time"));
+    Some(Stored { value: answer.body, expires_s })
+}
+
+fn request(store: SocketAddr, method: &str, key: &SessionKey) -> Response {
+    let target = format!("{BASE_URI}{}", key.encoded());
+    http::exchange(store, &Request::new(method, &target)).expect("the node answers")
 }
 
 fn launch(address: SocketAddr, broker: Option<&Broker>, data_dir: &Path, log: &Path) -> Process {
@@ -116,10 +120,15 @@ fn launch(address: SocketAddr, broker: Option<&Broker>, data_dir: &Path, log: &P
         Some(broker) => command.arg("serve").arg("--config").arg(broker.config_of_its_node()),
     };
     let mut process = Process::spawn("solera", &mut command, log);
+    wait_until_ready(&mut process, address);
+    process
+}
+
+/// Waits until the store at this address serves sessions.
+pub(crate) fn wait_until_ready(process: &mut Process, address: SocketAddr) {
     wait::until("solera is ready", READY_WITHIN, || {
         process.assert_running();
         let answer = http::exchange(address, &Request::new("GET", "/readyz")).ok()?;
         (answer.status == 200).then_some(())
     });
-    process
 }

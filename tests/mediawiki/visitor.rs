@@ -22,6 +22,11 @@ impl Visitor {
         Self { wiki, browser: RefCell::new(Browser::new(wiki)) }
     }
 
+    /// The same user, whose requests go to this front end of the wiki.
+    pub(crate) fn at(&self, wiki: SocketAddr) -> Self {
+        Self { wiki, browser: RefCell::new(self.browser.borrow().at(wiki)) }
+    }
+
     /// The page as HTML.
     pub(crate) fn read(&self, title: &str) -> String {
         let answer =

@@ -35,13 +35,27 @@ pub(crate) struct Wiki {
 
 impl Wiki {
     pub(crate) fn start(folder: &Path, store: SocketAddr) -> Self {
-        let tree = tree();
-        let address = free_port::for_server();
-        let place = Place { folder: folder.join("wiki"), address, store };
-        fs::create_dir_all(place.cache()).expect("make the wiki's folder");
+        let (tree, place) = (tree(), Place::new(folder.join("wiki"), store));
         install(&tree, &place);
-        write_settings(&place);
-        Self { _process: serve(&tree, &place), address, store_log: place.store_log() }
+        Self::serve(&tree, &place)
+    }
+
+    /// One wiki with one database, and a front end for each of two stores.
+    pub(crate) fn start_two(folder: &Path, stores: [SocketAddr; 2]) -> [Self; 2] {
+        let tree = tree();
+        let first = Place::new(folder.join("wiki"), stores[0]);
+        install(&tree, &first);
+        let installed = fs::read(first.settings()).expect("read LocalSettings.php");
+        let first = Self::serve(&tree, &first);
+        // Its port is taken by now.
+        let second = Place::new(folder.join("second-front-end"), stores[1]);
+        fs::write(second.settings(), installed).expect("write the same LocalSettings.php");
+        [first, Self::serve(&tree, &second)]
+    }
+
+    fn serve(tree: &Path, place: &Place) -> Self {
+        write_settings(place);
+        Self { _process: serve(tree, place), address: place.address, store_log: place.store_log() }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -62,7 +76,7 @@ impl Drop for Wiki {
     }
 }
 
-/// Where one wiki lives.
+/// Where one front end of a wiki lives.
 struct Place {
     folder: PathBuf,
     address: SocketAddr,
@@ -70,6 +84,12 @@ struct Place {
 }
 
 impl Place {
+    fn new(folder: PathBuf, store: SocketAddr) -> Self {
+        let place = Self { folder, address: free_port::for_server(), store };
+        fs::create_dir_all(place.cache()).expect("make the wiki's folder");
+        place
+    }
+
     fn settings(&self) -> PathBuf {
         self.folder.join("LocalSettings.php")
     }
@@ -129,11 +149,12 @@ fn install(tree: &Path, place: &Place) {
 
 /// Adds to what the installation wrote. The wiring is the one in `docs/howto-mediawiki.md`.
 fn write_settings(place: &Place) {
-    let store = place.store;
+    let Place { address, store, .. } = place;
     let store_log = php_string(&place.store_log());
     let cache = php_string(&place.cache());
     let settings = format!(
         r"
+$wgServer = 'http://{address}';
 $wgObjectCaches['solera'] = [
     'class' => 'RESTBagOStuff',
     'url' => 'http://{store}{BASE_URI}',
