@@ -2,8 +2,9 @@
 # Measures the figures of docs/benchmarks.md: builds the program without debug assertions and runs scripts/figures.py.
 #
 #   scripts/figures.sh [get] [post] [space] [memory] [start] [rebuild] [tombstones]
-#                      [kafka-post] [kafka-get] [kafka-rebuild] [kafka-mix] [--small] [--dir DIR] ...
-#                                       --help says all; those on Kafka need Java, and fetch its jars
+#                      [kafka-post] [kafka-get] [kafka-rebuild] [kafka-mix]
+#                      [dcs-delete] [dcs-cut] [dcs-mirror] [--small] [--dir DIR] ...
+#                      --help says all; those on Kafka need Java, and fetch its jars
 set -eu
 
 cd "$(dirname "$0")/.."

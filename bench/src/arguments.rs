@@ -91,6 +91,9 @@ pub(crate) struct Place {
     /// A topic that there is. `kafka-seen` writes to it, so take one that no store uses.
     #[arg(long, value_name = "NAME", requires_all = ["floor", "bootstrap_servers"], help_heading = "Floors")]
     topic: Option<String>,
+    /// `kafka-seen`: the brokers of another cluster, into which a mirror copies the topic: it is consumed there.
+    #[arg(long, value_name = "SERVERS", requires = "topic", help_heading = "Floors")]
+    seen_at: Option<String>,
 }
 
 impl Place {
@@ -109,6 +112,11 @@ impl Place {
     pub(crate) fn topic(&self) -> anyhow::Result<(&str, &str)> {
         let both = self.bootstrap_servers.as_deref().zip(self.topic.as_deref());
         both.context("this floor needs --bootstrap-servers and --topic")
+    }
+
+    /// The brokers of the cluster where what is appended is consumed, if that is another one.
+    pub(crate) fn seen_at(&self) -> Option<&str> {
+        self.seen_at.as_deref()
     }
 }
 

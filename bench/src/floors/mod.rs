@@ -49,7 +49,10 @@ pub(crate) fn measure(kind: Floor, place: &Place, load: &Load, out: &mut impl Wr
         Floor::Appends => appends::run(place.dir()?, out),
         Floor::Replay => replay::run(place.dir()?, load, out),
         Floor::KafkaEnds => kafka::ends::run(&kafka::Topic::of(place)?, load, out),
-        Floor::KafkaSeen => kafka::seen::run(&kafka::Topic::of(place)?, load, out),
+        Floor::KafkaSeen => {
+            let topic = kafka::Topic::of(place)?;
+            kafka::seen::run(&topic, &topic.at(place.seen_at()), load, out)
+        }
         Floor::KafkaRead => kafka::read::run(&kafka::Topic::of(place)?, load, out),
     }
 }

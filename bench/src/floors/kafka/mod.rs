@@ -59,6 +59,12 @@ impl Topic {
         Ok(topic)
     }
 
+    /// The topic of the same name in another cluster, if it is another.
+    pub(super) fn at(&self, bootstrap_servers: Option<&str>) -> Self {
+        let bootstrap_servers = bootstrap_servers.unwrap_or(&self.bootstrap_servers).to_owned();
+        Self { bootstrap_servers, name: self.name.clone(), partitions: self.partitions }
+    }
+
     /// What every client is told.
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();

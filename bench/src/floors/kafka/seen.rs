@@ -57,12 +57,18 @@ struct Acks {
     failed: Mutex<Option<String>>,
 }
 
-/// Sends for as long as the load would have been measured, with values of its largest size.
-pub(in crate::floors) fn run(topic: &Topic, load: &Load, out: &mut impl Write) -> anyhow::Result<()> {
+/// Sends for as long as the load would have been measured, with values of its largest size. They are consumed from
+/// `seen_at`: the same topic, or its copy in another cluster.
+pub(in crate::floors) fn run(
+    topic: &Topic,
+    seen_at: &Topic,
+    load: &Load,
+    out: &mut impl Write,
+) -> anyhow::Result<()> {
     // IMPORTANT: it reads from an offset that was asked for before the first record is sent. "The end" would be looked up
     // later, and might be behind it.
-    let consumer: BaseConsumer = topic.consumer().create().context("make a consumer")?;
-    consumer.assign(&topic.ends(&topic.asker()?)?).context("read from the end of the topic")?;
+    let consumer: BaseConsumer = seen_at.consumer().create().context("make a consumer")?;
+    consumer.assign(&seen_at.ends(&seen_at.asker()?)?).context("read from the end of the topic")?;
     let origin = Origin(Instant::now());
     let acks = Acks { origin, times: Mutex::new(Times::new()), failed: Mutex::new(None) };
     let producer = topic.producer().create_with_context(acks).context("make a producer")?;
