@@ -10,6 +10,7 @@ mod gaps;
 mod holes;
 mod load;
 mod mirror;
+mod misled_mirrors;
 mod nodes;
 mod rolling;
 mod three;

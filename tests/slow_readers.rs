@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::harness::{Connection, Launch, Node, eventually, message};
+use crate::harness::{Connection, Launch, eventually, message};
 
 /// A quarter of `memory_mb` is 16 MiB: room for two of the large sessions.
 const CONFIG: &str = "\
@@ -25,12 +25,6 @@ fn get(target: &str) -> Vec<u8> {
     message("GET", target, &[], b"")
 }
 
-fn metric(node: &Node, name: &str) -> usize {
-    let text = node.get("/metrics").text().to_owned();
-    let value = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
-    value.trim().parse().unwrap()
-}
-
 #[test]
 fn answers_that_nobody_takes_are_bounded_and_small_ones_go_on() {
     let node = Launch::serve(CONFIG).file("index", [1; 32]).file("ring", [2; 32]).start();
@@ -39,15 +33,15 @@ fn answers_that_nobody_takes_are_bounded_and_small_ones_go_on() {
     assert_eq!(node.post(LARGE, &large).status, 201);
     assert_eq!(node.post(SMALL, "small").status, 201);
     assert_eq!(node.get(LARGE).body, large);
-    let memory = || metric(&node, "process_resident_memory_bytes");
+    let memory = || node.metric::<usize>("process_resident_memory_bytes");
     let memory_before = memory();
 
     let mut readers: Vec<Connection> = (0..READERS).map(|_| node.connect()).collect();
     for reader in &mut readers {
         reader.send(get(LARGE)).unwrap();
     }
-    let refused = || metric(&node, "http_requests_total{code=\"503\",method=\"GET\"}");
-    let served = || metric(&node, "http_requests_total{code=\"200\",method=\"GET\"}");
+    let refused = || node.metric::<usize>("http_requests_total{code=\"503\",method=\"GET\"}");
+    let served = || node.metric::<usize>("http_requests_total{code=\"200\",method=\"GET\"}");
     let answered_before = 1;
     eventually("every reader is answered", Duration::from_secs(20), || {
         (answered_before + READERS <= refused() + served()).then_some(())

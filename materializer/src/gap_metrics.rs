@@ -1,6 +1,6 @@
 //! What is counted of the records that copies of logs lack, or have twice.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 use schemas::Topic;
 
 /// Counters of one process; the labels say which store, and which data centre's log.
@@ -13,6 +13,10 @@ pub struct GapMetrics {
     pub repeated: IntCounterVec,
     /// Records that are lost and have not been found since, by whatever way they came.
     pub missing: IntGaugeVec,
+    /// For how many seconds nothing has come of the partition that has been silent for longest.
+    pub silence_seconds: GaugeVec,
+    /// Records of the own log that came back into it: something copies in a circle.
+    pub returned: IntCounterVec,
 }
 
 impl GapMetrics {
@@ -36,10 +40,26 @@ impl GapMetrics {
                 Opts::new("solera_mirror_missing_records", "Records that were lost and not found since."),
                 &labels,
             )?,
+            silence_seconds: GaugeVec::new(
+                Opts::new(
+                    "solera_mirror_silence_seconds",
+                    "For how long nothing has come of another data centre's log.",
+                ),
+                &labels,
+            )?,
+            returned: IntCounterVec::new(
+                Opts::new(
+                    "solera_log_returned_records_total",
+                    "Records of the own log that came back into it.",
+                ),
+                &["store"],
+            )?,
         };
         registry.register(Box::new(metrics.lost.clone()))?;
         registry.register(Box::new(metrics.repeated.clone()))?;
         registry.register(Box::new(metrics.missing.clone()))?;
+        registry.register(Box::new(metrics.silence_seconds.clone()))?;
+        registry.register(Box::new(metrics.returned.clone()))?;
         Ok(metrics)
     }
 
@@ -50,7 +70,13 @@ impl GapMetrics {
             lost: self.lost.with_label_values(&labels),
             repeated: self.repeated.with_label_values(&labels),
             missing: self.missing.with_label_values(&labels),
+            silence_seconds: self.silence_seconds.with_label_values(&labels),
         }
+    }
+
+    /// Those of a log that this data centre writes, and others copy.
+    pub(crate) fn of_own(&self, topic: &Topic) -> OwnMetrics {
+        OwnMetrics { returned: self.returned.with_label_values(&[topic.store.as_str()]) }
     }
 }
 
@@ -60,4 +86,11 @@ pub(crate) struct LogMetrics {
     pub(crate) lost: IntCounter,
     pub(crate) repeated: IntCounter,
     pub(crate) missing: IntGauge,
+    pub(crate) silence_seconds: Gauge,
+}
+
+/// The counters of the own log.
+#[derive(Debug)]
+pub(crate) struct OwnMetrics {
+    pub(crate) returned: IntCounter,
 }

@@ -1,9 +1,13 @@
 //! Which records of other data centres' logs are missing in their copies here, and which came twice.
 //!
 //! Whoever copies a log may lose some of it, and nobody else would notice: every record carries a number of its appender,
-//! and [`Gaps`] watches them go by. It knows what a view has seen, since it is written with the view's positions.
+//! and [`Gaps`] watches them go by. It knows what a view has seen, since it is written with the view's positions. Beside that it
+//! knows how long nothing has come, and whether the own log gets its own records again: what a mirror does whose filter is
+//! wrong.
 
 mod numbers;
+mod returned;
+mod silence;
 mod track;
 
 use std::{
@@ -13,13 +17,20 @@ use std::{
 };
 
 use eventlog::Frontier;
-use schemas::{Offset, Partition, PartitionCount, Sequence, Timestamp, Topic, WriterId};
+use schemas::{Message, Offset, Partition, PartitionCount, Sequence, Timestamp, Topic, WriterId};
 
 pub use self::{
     numbers::{GapRules, Numbers},
     track::{Gap, GapState, Track},
 };
-use crate::{CheckedBatch, GapMetrics, gap_metrics::LogMetrics};
+use self::{
+    returned::Returned,
+    silence::{News, Silence},
+};
+use crate::{
+    CheckedBatch, GapMetrics,
+    gap_metrics::{LogMetrics, OwnMetrics},
+};
 
 /// The numbers in all partitions that change with a write of the view.
 pub type NumbersWrite = Vec<(Topic, Partition, Numbers)>;
@@ -28,6 +39,7 @@ pub type NumbersWrite = Vec<(Topic, Partition, Numbers)>;
 #[derive(Debug)]
 pub struct Gaps {
     logs: BTreeMap<Topic, Log>,
+    own: Option<Own>,
 }
 
 /// One copied log.
@@ -36,6 +48,15 @@ struct Log {
     rules: GapRules,
     metrics: LogMetrics,
     partitions: Mutex<BTreeMap<Partition, Watched>>,
+    silence: Mutex<Silence>,
+}
+
+/// The own log, where others copy it.
+#[derive(Debug)]
+struct Own {
+    topic: Topic,
+    metrics: OwnMetrics,
+    returned: Mutex<Returned>,
 }
 
 /// One partition of it.
@@ -70,15 +91,24 @@ impl Gaps {
     /// Watches the copies of these logs, once each has been [resumed](Self::resume).
     pub fn of(logs: impl IntoIterator<Item = (Topic, GapRules)>, metrics: &GapMetrics) -> Self {
         let log = |(topic, rules): (Topic, GapRules)| {
-            let log = Log { rules, metrics: metrics.of_log(&topic), partitions: Mutex::default() };
+            let metrics = metrics.of_log(&topic);
+            let log = Log { rules, metrics, partitions: Mutex::default(), silence: Mutex::default() };
             (topic, log)
         };
-        Self { logs: logs.into_iter().map(log).collect() }
+        Self { logs: logs.into_iter().map(log).collect(), own: None }
+    }
+
+    /// Looks, too, whether records of `own` come back into it.
+    #[must_use]
+    pub fn and_own(mut self, own: Topic, metrics: &GapMetrics) -> Self {
+        let metrics = metrics.of_own(&own);
+        self.own = Some(Own { topic: own, metrics, returned: Mutex::default() });
+        self
     }
 
     /// Where no log is copied.
     pub const fn none() -> Self {
-        Self { logs: BTreeMap::new() }
+        Self { logs: BTreeMap::new(), own: None }
     }
 
     /// Goes on where the view was, or begins at `tail`: what a view is made from again was seen before.
@@ -99,6 +129,7 @@ impl Gaps {
             let known = known.filter(|numbers| applied.get(partition) <= numbers.up_to);
             let numbers = known.unwrap_or_else(|| Numbers::begin(tail.get(partition), now));
             watched.insert(partition, Watched { numbers, is_paused: false, is_news: true });
+            log.silence().hear(partition, now);
         }
         log.show(&watched);
     }
@@ -151,7 +182,11 @@ impl Gaps {
 
     /// Looks at a batch, which is to be written to the view with what this returns.
     pub(crate) fn look(&self, topic: &Topic, batch: &CheckedBatch, now: Timestamp) -> NumbersWrite {
+        if let Some(own) = self.own.as_ref().filter(|own| own.topic == *topic) {
+            own.look(batch, now);
+        }
         let Some(log) = self.logs.get(topic) else { return Vec::new() };
+        log.silence().hear(batch.partition, now);
         let mut partitions = log.lock();
         let Some(watched) = partitions.get_mut(&batch.partition).filter(|watched| !watched.is_paused) else {
             return Vec::new();
@@ -187,6 +222,7 @@ impl Gaps {
                 log.show(&partitions);
             }
             drop(partitions);
+            log.judge_silence(topic, now);
             for (partition, appender, gap) in judged {
                 log.judge(&Found { topic, partition, appender, gap });
             }
@@ -246,6 +282,26 @@ impl Log {
         }
     }
 
+    /// Shows for how long nothing has come, and says so when that is too long.
+    fn judge_silence(&self, topic: &Topic, now: Timestamp) {
+        let mut silence = self.silence();
+        let silent_for = silence.longest(now).map(|(_, silent_for)| silent_for).unwrap_or_default();
+        self.metrics.silence_seconds.set(silent_for.as_secs_f64());
+        match silence.judge(now, self.rules.silent_after) {
+            Some(News::Silent(partition, silent_for)) => tracing::error!(
+                "Nothing of {topic} {partition} has come for {} s: nobody writes it any more, or what copies it here stands \
+                 still, or leaves this topic out",
+                silent_for.as_secs(),
+            ),
+            Some(News::Heard) => tracing::warn!("{topic} is copied here again"),
+            None => {}
+        }
+    }
+
+    fn silence(&self) -> MutexGuard<'_, Silence> {
+        self.silence.lock().expect("no holder panics")
+    }
+
     fn show(&self, partitions: &BTreeMap<Partition, Watched>) {
         let lost: u64 = partitions.values().map(|watched| watched.numbers.lost()).sum();
         self.metrics.missing.set(i64::try_from(lost).unwrap_or(i64::MAX));
@@ -253,6 +309,30 @@ impl Log {
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Partition, Watched>> {
         self.partitions.lock().expect("no holder panics")
+    }
+}
+
+impl Own {
+    /// Looks at a batch that the follower has not had before.
+    fn look(&self, batch: &CheckedBatch, now: Timestamp) {
+        let mut returned = self.returned.lock().expect("no holder panics");
+        let came_back = batch.entries.iter().filter(|entry| match &entry.message {
+            Ok(Message::Event { sequence, .. }) => returned.see(batch.partition, entry.offset, *sequence),
+            Ok(Message::Control(_)) | Err(_) => false,
+        });
+        let came_back = came_back.count() as u64;
+        if came_back == 0 {
+            return;
+        }
+        self.metrics.returned.inc_by(came_back);
+        if let Some(count) = returned.count(came_back, now) {
+            let topic = &self.topic;
+            tracing::error!(
+                "{topic} got {count} of its own records again within a minute: something copies it in a circle. What copies \
+                 topics into this data centre must leave out those of {}",
+                topic.origin
+            );
+        }
     }
 }
 

@@ -87,6 +87,19 @@ impl Logs {
         }
     }
 
+    /// Says which topics a mirror has renamed, where there are other data centres. A cluster that does not answer is waited for
+    /// elsewhere.
+    pub(crate) async fn warn_of_renamed(&self, config: &Config) {
+        let Self::Kafka(cluster, _) = self else { return };
+        if config.peers.is_none() {
+            return;
+        }
+        let all: Vec<_> = config.stores.iter().flat_map(|(name, _)| topics(config, name)).collect();
+        for name in cluster.renamed(&all).await.unwrap_or_default() {
+            tracing::error!("{}", is_renamed(&name));
+        }
+    }
+
     /// Opens the log of a store. Waits for a topic that is not there, and for a cluster that does not answer, and tells
     /// `waiting` what for.
     ///
@@ -203,7 +216,8 @@ impl StoreLog {
             (Self::Embedded(_), Retention::Expiring { ttl_max }) => Some(ttl_max + RETENTION_SLACK / 2),
             (Self::Embedded(_), Retention::Unlimited) => None,
         };
-        GapRules { kept_for, heard_every: self.rhythm().quiet + HEARTBEAT_ON_ITS_WAY }
+        let quiet = self.rhythm().quiet;
+        GapRules { kept_for, heard_every: quiet + HEARTBEAT_ON_ITS_WAY, silent_after: quiet * 4 }
     }
 
     /// Takes nothing more, and waits for what it has taken, up to `patience`. Blocks.
@@ -245,6 +259,14 @@ pub(crate) fn topics(config: &Config, store: &StoreName) -> impl Iterator<Item =
 fn copied(config: &Config, store: &StoreName) -> Vec<Topic> {
     let origins = config.peers.iter().flat_map(|peers| &peers.dcs).map(|(dc, _)| dc.clone());
     origins.map(|origin| Topic { origin, store: store.clone() }).collect()
+}
+
+/// What is to be said of a topic that a mirror has renamed.
+pub(crate) fn is_renamed(name: &str) -> String {
+    format!(
+        "the topic {name} looks like one of ours that a mirror has renamed, and nobody reads it: its \
+         replication.policy.class must be org.apache.kafka.connect.mirror.IdentityReplicationPolicy; then remove the topic"
+    )
 }
 
 /// The clients of the cluster. Connects to nobody yet.

@@ -36,12 +36,34 @@ impl Mirror {
     ///
     /// When there are no jars, or no such file.
     pub(crate) fn start(into: &str, eqiad: &Kafka, codfw: &Kafka) -> Self {
+        Self::start_altered(into, eqiad, codfw, |settings| settings)
+    }
+
+    /// The same, with other settings than that file's.
+    ///
+    /// # Panics
+    ///
+    /// When there are no jars, or no such file.
+    pub(crate) fn start_altered(
+        into: &str,
+        eqiad: &Kafka,
+        codfw: &Kafka,
+        alter: impl FnOnce(String) -> String,
+    ) -> Self {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let dir = std::env::temp_dir().join(format!("solera-mirror-{}-{number}", std::process::id()));
         fs::create_dir_all(&dir).expect("create a directory for MirrorMaker");
-        let file = format!("{ROOT}/deploy/mirrormaker/{into}.properties");
-        assert!(fs::exists(&file).unwrap_or(false), "no {file}");
+        let shipped = format!("{ROOT}/deploy/mirrormaker/{into}.properties");
+        let settings = fs::read_to_string(&shipped).unwrap_or_else(|error| panic!("read {shipped}: {error}"));
+        let altered = alter(settings.clone());
+        let file = if altered == settings {
+            shipped
+        } else {
+            let file = dir.join("altered.properties");
+            fs::write(&file, altered).expect("write MirrorMaker's settings");
+            file.display().to_string()
+        };
         let receiver = if into == "eqiad" { eqiad } else { codfw };
         let environment = vec![
             ("EQIAD_BOOTSTRAP_SERVERS", eqiad.bootstrap_servers()),

@@ -6,6 +6,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -302,7 +303,17 @@ impl Node {
     ///
     /// When none comes; the message says that it was `what`.
     pub(crate) fn wait_for_log(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
-        let deadline = Instant::now() + LOG_WITHIN;
+        self.wait_for_log_within(what, LOG_WITHIN, is_it)
+    }
+
+    /// The same, of what takes its time.
+    pub(crate) fn wait_for_log_within(
+        &self,
+        what: &str,
+        within: Duration,
+        is_it: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let deadline = Instant::now() + within;
         loop {
             if let Some(line) = self.logs().into_iter().find(&is_it) {
                 return line;
@@ -310,6 +321,18 @@ impl Node {
             assert!(Instant::now() < deadline, "no log line: {what}\n{}", self.tail());
             self.process.output.wait_for_more(POLL);
         }
+    }
+
+    /// A metric, by the beginning of its line.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub(crate) fn metric<T: FromStr>(&self, series: &str) -> T {
+        let metrics = self.get("/metrics");
+        let line = metrics.text().lines().find(|line| line.starts_with(series));
+        let value = line.and_then(|line| line.split_whitespace().last()?.parse().ok());
+        value.unwrap_or_else(|| panic!("no {series} in\n{}", metrics.text()))
     }
 
     /// How many log lines have these words, since the first start.

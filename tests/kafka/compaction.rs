@@ -148,18 +148,12 @@ fn write_at_once(writers: &[Node; 2], round: u64) {
 
 /// What a node's own log owes, as it sees it.
 fn owed(node: &Node) -> u64 {
-    metric(node, "solera_debts{").parse().expect("a number")
+    node.metric("solera_debts{")
 }
 
 /// How far a node's clock is ahead of the broker's, in seconds.
 fn ahead(node: &Node) -> f64 {
-    metric(node, "solera_clock_ahead_seconds{").parse().expect("a number")
-}
-
-fn metric(node: &Node, name: &str) -> String {
-    let metrics = node.get("/metrics");
-    let line = metrics.text().lines().find(|line| line.starts_with(name)).expect("a metric");
-    line.split_whitespace().last().expect("a value").to_owned()
+    node.metric("solera_clock_ahead_seconds{")
 }
 
 /// How many records of each session the topic holds, for a reader who knows nothing of Solera. Reserved keys begin with ~.

@@ -9,10 +9,10 @@ use rdkafka::{
 };
 use serde_json::{Value, json};
 
-use super::nodes::{apply_topics, config, launch};
+use super::nodes::{Dc, two_dcs};
 use crate::{
     gaps::{counted, has, repair, write},
-    harness::{Kafka, Mirror, Node, eventually, free},
+    harness::{Kafka, Mirror, Node, eventually},
 };
 
 /// From the start of MirrorMaker to its first copies.
@@ -72,16 +72,8 @@ fn what_mirrormaker_loses_is_counted_and_repaired_and_what_it_copies_again_is_co
     if super::left_out() {
         return;
     }
-    let (in_eqiad, in_codfw) = (Kafka::start(&[]), Kafka::start(&[]));
-    let (of_eqiad, of_codfw) = (free(), free());
-    let peers = |listen, dc, at| {
-        format!("peers: {{ listen: '{listen}', dcs: {{ {dc}: {{ urls: [ 'http://{at}' ] }} }} }}")
-    };
-    let eqiad = config(&in_eqiad, "eqiad", &peers(of_eqiad, "codfw", of_codfw));
-    let codfw = config(&in_codfw, "codfw", &peers(of_codfw, "eqiad", of_eqiad));
-    [&eqiad, &codfw].into_iter().for_each(|config| apply_topics(config));
-    let [eqiad, codfw] = [eqiad, codfw].map(|config| launch(&config).start_without_waiting());
-    [&eqiad, &codfw].into_iter().for_each(Node::wait_until_ready);
+    let [eqiad, codfw] = two_dcs();
+    let (Dc { kafka: in_eqiad, node: eqiad, .. }, Dc { kafka: in_codfw, node: codfw, .. }) = (eqiad, codfw);
     let mut mirror = Mirror::start("codfw", &in_eqiad, &in_codfw);
     write(&eqiad, 0..100);
     arrive(&mirror, &codfw, 0..100);

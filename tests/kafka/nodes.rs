@@ -4,7 +4,9 @@ use std::{fs, time::Duration};
 
 use schemas::Topic;
 
-use crate::harness::{Kafka, Launch, Node, check_sessions, eventually, program, session, write_sessions};
+use crate::harness::{
+    Kafka, Launch, Node, check_sessions, eventually, free, program, session, write_sessions,
+};
 
 /// A configuration of the data centre `dc` on this broker, and one more line.
 pub(super) fn config(kafka: &Kafka, dc: &str, line: &str) -> String {
@@ -41,6 +43,31 @@ fn first_node(kafka: &Kafka, dc: &str, line: &str) -> Node {
     let config = config(kafka, dc, line);
     apply_topics(&config);
     launch(&config).start()
+}
+
+/// A data centre with a broker of its own.
+pub(super) struct Dc {
+    pub(super) kafka: Kafka,
+    pub(super) config: String,
+    pub(super) node: Node,
+}
+
+/// eqiad and codfw, with a node each. No mirror runs between them.
+pub(super) fn two_dcs() -> [Dc; 2] {
+    let ports = [free(), free()];
+    let both = [("eqiad", "codfw"), ("codfw", "eqiad")].into_iter().zip([ports, [ports[1], ports[0]]]);
+    let mut dcs = both.map(|((us, them), [listen, at])| {
+        let kafka = Kafka::start(&[]);
+        let peers =
+            format!("peers: {{ listen: '{listen}', dcs: {{ {them}: {{ urls: [ 'http://{at}' ] }} }} }}");
+        let config = config(&kafka, us, &peers);
+        apply_topics(&config);
+        let node = launch(&config).start_without_waiting();
+        Dc { kafka, config, node }
+    });
+    let dcs = [dcs.next().expect("eqiad"), dcs.next().expect("codfw")];
+    dcs.iter().for_each(|dc| dc.node.wait_until_ready());
+    dcs
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod ffi;
 mod options;
 mod producer;
 mod reader;
+mod renamed;
 pub mod topics;
 
 use std::{fmt, io, sync::Arc, time::Duration};

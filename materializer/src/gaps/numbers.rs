@@ -23,6 +23,8 @@ pub struct GapRules {
     pub kept_for: Option<Duration>,
     /// Whoever writes is heard of so often, whether or not it has something to write.
     pub heard_every: Duration,
+    /// A partition of which nothing has come for longer stands still.
+    pub silent_after: Duration,
 }
 
 /// The numbers in one partition of a copied log.
@@ -108,7 +110,7 @@ impl Numbers {
 
     /// That of an appender which says that it has given `before` numbers before.
     fn track(&mut self, appender: WriterId, before: u64, rules: GapRules, at: Moment) -> &mut Track {
-        let GapRules { kept_for: _, heard_every } = rules;
+        let GapRules { heard_every, .. } = rules;
         // Before, it may be one that has not been heard of yet.
         let all_were_heard_of = self.began.saturating_add(heard_every) <= at.now;
         let since = self.since.saturating_sub(heard_every);

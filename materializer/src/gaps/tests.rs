@@ -21,7 +21,11 @@ fn one() -> PartitionCount {
 }
 
 fn rules() -> GapRules {
-    GapRules { kept_for: Some(Duration::from_secs(3600)), heard_every: Duration::from_secs(60) }
+    GapRules {
+        kept_for: Some(Duration::from_secs(3600)),
+        heard_every: Duration::from_secs(60),
+        silent_after: Duration::from_secs(40),
+    }
 }
 
 /// A heartbeat of one appender after so many numbers, at an offset.

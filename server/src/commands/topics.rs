@@ -77,7 +77,7 @@ pub(super) fn run(command: &TopicsCommand) -> anyhow::Result<()> {
         match command {
             TopicsCommand::Apply(_) => apply(&cluster, &plans).await,
             TopicsCommand::Hold { release, .. } => hold(&cluster, &plans, *release).await,
-            _ => check(&cluster, &plans).await,
+            _ => check(&cluster, &plans, config.peers.is_some()).await,
         }
     })
 }
@@ -132,8 +132,14 @@ async fn hold(cluster: &Arc<Cluster>, plans: &[TopicPlan], release: bool) -> any
     if missing.is_empty() { Ok(()) } else { Err(Failure::NotFound(missing.join("\n")).into()) }
 }
 
-async fn check(cluster: &Arc<Cluster>, plans: &[TopicPlan]) -> anyhow::Result<()> {
+async fn check(cluster: &Arc<Cluster>, plans: &[TopicPlan], is_mirrored: bool) -> anyhow::Result<()> {
     let (mut missing, mut broken) = (Vec::new(), Vec::new());
+    if is_mirrored {
+        let topics: Vec<_> = plans.iter().map(|plan| plan.topic.clone()).collect();
+        let renamed = cluster.renamed(&topics).await;
+        let renamed = renamed.map_err(|error| Failure::Unavailable(error.to_string()))?;
+        broken.extend(renamed.into_iter().map(|name| logs::is_renamed(&name)));
+    }
     for plan in plans {
         let Some(found) = look(cluster, plan).await? else {
             missing.push(format!("the topic {} does not exist: `solera topics apply` makes it", plan.topic));

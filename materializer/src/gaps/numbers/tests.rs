@@ -15,6 +15,7 @@ const KEPT_MS: u64 = 100 * SECOND;
 const RULES: GapRules = GapRules {
     kept_for: Some(Duration::from_millis(KEPT_MS)),
     heard_every: Duration::from_millis(20 * SECOND),
+    silent_after: Duration::from_millis(80 * SECOND),
 };
 
 fn moment(ms: u64) -> Timestamp {
