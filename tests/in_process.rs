@@ -208,7 +208,7 @@ fn app(store: &StoreNode, registry: &Registry) -> App {
         disk_room: DiskRoom::default(),
         dcs: Dcs { us: "eqiad".parse().unwrap(), peers: Arc::new([]) },
         jobs: Jobs::new().0,
-        comparisons: Comparisons::new("eqiad".parse().unwrap()).0,
+        comparisons: Comparisons::new().0,
         salt: || rand::random(),
         openapi: "".into(),
     }

@@ -14,7 +14,7 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, Uri, header};
 use schemas::{Dc, StoreName};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     App, Job, NotCompared, Routes, Task,
@@ -87,7 +87,7 @@ async fn diff(State(app): State<App>, Path(store): Path<String>, uri: Uri) -> Re
             "?between= takes two data centres, with a comma",
         );
     };
-    let own = app.comparisons.dc.as_str();
+    let own = app.dcs.us.as_str();
     let with = match (one == own, other == own) {
         (true, false) => other,
         (false, true) => one,
@@ -155,9 +155,15 @@ struct Repair {
 /// Bytes of the largest order.
 const ORDER_BYTES_MAX: usize = 1024;
 
+/// What is ordered in a body, or why that cannot be read.
+async fn read_order<T: DeserializeOwned>(body: Body) -> Result<T, String> {
+    let body = to_bytes(body, ORDER_BYTES_MAX).await;
+    let body = body.map_err(|_| "the body is too long or broke off".to_owned())?;
+    serde_json::from_slice(&body).map_err(|error| format!("the body is no order: {error}"))
+}
+
 async fn repair(State(app): State<App>, uri: Uri, body: Body) -> Response {
-    let read = to_bytes(body, ORDER_BYTES_MAX).await.ok();
-    let from = read.and_then(|body| serde_json::from_slice::<Repair>(&body).ok());
+    let from = read_order::<Repair>(body).await.ok();
     let Some(from) = from.and_then(|Repair { from }| from.parse::<Dc>().ok()) else {
         let detail = "The body is {\"from\": the name of another data centre}";
         return problem(StatusCode::BAD_REQUEST, "Bad request", detail);

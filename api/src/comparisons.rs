@@ -13,8 +13,6 @@ const WAITING_MAX: usize = 8;
 /// Where comparisons are asked for.
 #[derive(Clone, Debug)]
 pub struct Comparisons {
-    /// This data centre.
-    pub dc: Dc,
     orders: mpsc::Sender<CompareOrder>,
 }
 
@@ -69,10 +67,10 @@ pub enum NotCompared {
 }
 
 impl Comparisons {
-    /// From the data centre `dc`; and where orders arrive.
-    pub fn new(dc: Dc) -> (Self, mpsc::Receiver<CompareOrder>) {
+    /// And where orders arrive.
+    pub fn new() -> (Self, mpsc::Receiver<CompareOrder>) {
         let (orders, arriving) = mpsc::channel(WAITING_MAX);
-        (Self { dc, orders }, arriving)
+        (Self { orders }, arriving)
     }
 
     /// Has `store` compared with what `with` holds of it.

@@ -31,7 +31,7 @@ impl Dcs {
     }
 
     /// What the logs of each other data centre say of this one, as far as they are applied here.
-    pub fn words_of_others(&self, stores: &Stores) -> BTreeMap<Dc, Word> {
+    pub(crate) fn words_of_others(&self, stores: &Stores) -> BTreeMap<Dc, Word> {
         let of = |peer: &Arc<HttpPeer>| Some((peer.dc().clone(), word_of(stores, peer.dc(), &self.us)?));
         self.peers.iter().filter_map(of).collect()
     }
@@ -59,16 +59,13 @@ pub(crate) fn writers(stores: &Stores) -> Option<Vec<Arc<Writer>>> {
 
 /// What the logs of `by` say of `dc` in all stores together.
 fn word_of(stores: &Stores, by: &Dc, dc: &Dc) -> Option<Word> {
-    let silent = Word { down_in_some: false, down_in_all: false, oldest_id: None };
     let mut said = Vec::new();
     for store in stores.iter() {
         let Backend { declared, log, .. } = store.backend()?;
         let topic = Topic { origin: by.clone(), store: store.name.clone() };
         said.push(declared.word(&topic, log.partitions(), dc));
     }
-    let anything = said.iter().any(Option::is_some);
-    let together = said.into_iter().map(|word| word.unwrap_or(silent)).reduce(Word::and);
-    together.filter(|_| anything)
+    Word::together(said)
 }
 
 fn as_said(is_down: bool, word: Word) -> DeclaredState {

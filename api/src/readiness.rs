@@ -99,6 +99,11 @@ impl Readiness {
         self.lock().iter().find_map(problem).or_else(draining)
     }
 
+    /// Why it does not answer, for whoever was refused.
+    pub(crate) fn why_not(&self) -> String {
+        self.first_problem().unwrap_or_else(|| "starting".to_owned())
+    }
+
     fn draining(&self) -> Option<Arc<str>> {
         self.draining.lock().expect("no holder panics").clone()
     }

@@ -17,6 +17,12 @@ pub struct Noted {
     pub appended: Timestamp,
 }
 
+impl Noted {
+    /// `appended` of a declaration behind which an older one stands in the log: it has to be appended again, or compaction would
+    /// leave that one.
+    pub const NOT_LAST: Timestamp = Timestamp::EPOCH;
+}
+
 /// What one partition of one log says, by data centre.
 pub type OfPartition = BTreeMap<Dc, Noted>;
 
@@ -44,14 +50,25 @@ pub struct Declared {
 }
 
 impl Word {
-    /// What this log and another one say together.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        Self {
-            down_in_some: self.down_in_some || other.down_in_some,
-            down_in_all: self.down_in_all && other.down_in_all,
-            oldest_id: self.oldest_id.min(other.oldest_id),
-        }
+    /// Nothing was said.
+    const SILENCE: Self = Self { down_in_some: false, down_in_all: false, oldest_id: None };
+
+    fn of(declaration: &Declaration) -> Self {
+        let is_down = declaration.state == DcState::Down;
+        Self { down_in_some: is_down, down_in_all: is_down, oldest_id: Some(declaration.id) }
+    }
+
+    /// What all of these say, some of which may say nothing; `None` when all do.
+    pub fn together(words: impl IntoIterator<Item = Option<Self>>) -> Option<Self> {
+        let words: Vec<_> = words.into_iter().collect();
+        let is_said = words.iter().any(Option::is_some);
+        let all = words.into_iter().map(|word| word.unwrap_or(Self::SILENCE)).reduce(|one, other| Self {
+            down_in_some: one.down_in_some || other.down_in_some,
+            down_in_all: one.down_in_all && other.down_in_all,
+            // No id sorts before every id.
+            oldest_id: one.oldest_id.min(other.oldest_id),
+        });
+        all.filter(|_| is_said)
     }
 }
 
@@ -81,22 +98,9 @@ impl Declared {
 
     /// What the `partitions` of a log say of `dc`; `None` when none says anything.
     pub fn word(&self, topic: &Topic, partitions: PartitionCount, dc: &Dc) -> Option<Word> {
-        let said: Vec<_> = partitions.all().map(|partition| self.get(topic, partition, dc)).collect();
-        said.iter().any(Option::is_some).then(|| {
-            let is_down = |said: &Option<Noted>| {
-                said.as_ref().is_some_and(|said| said.declaration.state == DcState::Down)
-            };
-            Word {
-                down_in_some: said.iter().any(is_down),
-                down_in_all: said.iter().all(is_down),
-                // No id sorts before every id.
-                oldest_id: said
-                    .iter()
-                    .map(|said| said.as_ref().map(|said| said.declaration.id))
-                    .min()
-                    .flatten(),
-            }
-        })
+        let noted = self.lock();
+        let said = partitions.all().map(|partition| noted.get(&(topic.clone(), partition))?.get(dc));
+        Word::together(said.map(|said| said.map(|said| Word::of(&said.declaration))))
     }
 
     /// The newest id of a declaration about `dc` in any log.
@@ -117,7 +121,7 @@ impl Declared {
         self.changed.send_replace(());
     }
 
-    /// What of a batch is news: a declaration of a later id, or one that was appended again.
+    /// What of a batch is news: a declaration of a later id, one that was appended again, or that an older one came after one.
     pub(crate) fn news(&self, topic: &Topic, partition: Partition, said: Vec<Noted>) -> OfPartition {
         if said.is_empty() {
             return OfPartition::new();
@@ -128,9 +132,9 @@ impl Declared {
         for said in said {
             let dc = &said.declaration.dc;
             let before = news.get(dc).or_else(|| known?.get(dc));
-            if before.is_none_or(|before| before.declaration.id <= said.declaration.id) {
-                news.insert(dc.clone(), said);
-            }
+            let newer = before.filter(|before| said.declaration.id < before.declaration.id).cloned();
+            let noted = newer.map_or(said.clone(), |newer| Noted { appended: Noted::NOT_LAST, ..newer });
+            news.insert(dc.clone(), noted);
         }
         news
     }
@@ -190,10 +194,24 @@ mod tests {
             }
             let at_once = Declared::new(Declarations::new());
             tell(&at_once, order.into_iter().map(|(state, id)| said(state, id, 7)).collect());
-            assert_eq!(one_by_one.all(), at_once.all());
+            assert_eq!(one_by_one.all(), at_once.all(), "{order:?}");
             assert_eq!(at_once.down_in(&topic(), Partition(0)), BTreeSet::new());
             assert_eq!(at_once.newest(&codfw()), Some(said(Up, 2, 7).declaration.id));
         }
+    }
+
+    #[test]
+    fn one_behind_which_an_older_one_stands_is_known_not_to_be_the_last_until_it_is_again() {
+        let declared = Declared::new(Declarations::new());
+        tell(&declared, vec![said(DcState::Up, 2, 7)]);
+        tell(&declared, vec![said(DcState::Down, 1, 8)]);
+        let noted = |appended| Noted { appended, ..said(DcState::Up, 2, 7) };
+        assert_eq!(declared.get(&topic(), Partition(0), &codfw()), Some(noted(Noted::NOT_LAST)));
+        tell(&declared, vec![said(DcState::Up, 2, 9)]);
+        assert_eq!(declared.get(&topic(), Partition(0), &codfw()), Some(said(DcState::Up, 2, 9)));
+        let at_once = Declared::new(Declarations::new());
+        tell(&at_once, vec![said(DcState::Up, 2, 7), said(DcState::Down, 1, 8)]);
+        assert_eq!(at_once.get(&topic(), Partition(0), &codfw()), Some(noted(Noted::NOT_LAST)));
     }
 
     #[test]

@@ -7,14 +7,14 @@ use api::{
     AnswerRoom, App, Backend, BodyRoom, CompareOrder, Comparisons, DECLARED_DOWN, Dcs, DiskRoom, Job, Jobs,
     Lanes, Latch, Limits, Readiness, Sealer, Store, Stores, Tls,
 };
-use eventlog::{Clock, EventLog, LogClock, SystemClock};
-use materializer::{Follower, GapMetrics, Gaps, Reads, View, ViewError, sessions::ViewMemory};
+use eventlog::EventLog;
+use materializer::{GapMetrics, ViewError, sessions::ViewMemory};
 use prometheus::Registry;
 use rand::Rng;
-use schemas::{MacKey, StoreName, WriterId, caps::CLOCK_DRIFT_MAX};
+use schemas::StoreName;
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, watch},
+    sync::mpsc,
     task::{JoinError, JoinSet, spawn_blocking},
     time::sleep,
 };
@@ -23,8 +23,6 @@ use writer::{Rhythm, peer::Peer};
 
 use crate::{
     build_info::BUILD,
-    catch_up::catch_up,
-    checkpoints::Checkpoints,
     clock_watch::{self, ClockMetrics},
     compare::{self, AgreeMetrics},
     config::{Config, StoreConfig},
@@ -35,15 +33,15 @@ use crate::{
     logs::{self, Logs, StoreLog},
     mirror::Mirror,
     open_files,
+    opening::{Metrics, Opening},
     peers::Peers,
     secrets::{self, Secrets},
     space::{self, SpaceMetrics},
     standing::{Standing, StandingMetrics},
-    store::{Parts, StartError, StoreNode},
+    store::{StartError, StoreNode},
     tasks,
     telemetry::Log,
     tls::Certificates,
-    view_dir::ViewDir,
 };
 
 /// How long a stop may take before what has not finished is left behind.
@@ -120,7 +118,7 @@ pub(crate) async fn run(
         .map(|peers| Peers::of(&config, peers, tls.peers.as_deref(), &secrets, &registry))
         .transpose()?;
     let dcs = Dcs { us: config.dc.clone(), peers: peers.as_ref().map(Peers::all).unwrap_or_default().into() };
-    let (comparisons, to_compare) = Comparisons::new(config.dc.clone());
+    let (comparisons, to_compare) = Comparisons::new();
     let app = app(&config, &secrets, &readiness, &registry, (jobs, comparisons, dcs))?;
     let mut node = Node {
         latches: config
@@ -295,6 +293,7 @@ impl Node {
             self.work.spawn(standing.renew(self.stop_working.clone()));
             self.work.spawn(jobs::run(orders, self.open.clone(), self.stop_working.clone()));
             self.compare(peers, registry, to_compare)?;
+            logs.warn_of_renamed(config).await;
             Ok::<_, anyhow::Error>(())
         };
         match stop.run_until_cancelled(opening).await {
@@ -439,105 +438,6 @@ async fn come_up(store: &StoreNode, latch: &Latch) -> Result<(), StartError> {
     }
 }
 
-/// What all stores count and measure with.
-struct Metrics {
-    counted: materializer::Metrics,
-    measured: writer::Metrics,
-    missed: GapMetrics,
-}
-
-/// What every store is opened with.
-struct Opening<'a> {
-    config: &'a Config,
-    secrets: &'a Secrets,
-    peers: Option<&'a Peers>,
-    logs: &'a Logs,
-    memory: &'a ViewMemory,
-    metrics: &'a Metrics,
-}
-
-impl Opening<'_> {
-    /// Opens log and view of a store, brings the view near the end of the log, and puts the store together: nothing works
-    /// before its follower runs.
-    async fn store(
-        &self,
-        (name, of_store): (&StoreName, &StoreConfig),
-        disk: DiskWatch,
-        latch: &Latch,
-        stop: &CancellationToken,
-    ) -> anyhow::Result<(StoreNode, Follower, Workplace)> {
-        let &Self { config, secrets, peers, logs, memory, metrics } = self;
-        let machine: Arc<dyn Clock> = Arc::new(SystemClock::start());
-        let waiting = |why: &str| latch.waits_for(why);
-        let copies = logs.open_copies(config, (name, of_store), &machine, &disk, waiting).await?;
-        let (log, retention) = logs.open(config, (name, of_store), &machine, disk, waiting).await?;
-        let copied: Vec<_> = copies.iter().map(StoreLog::log).collect();
-        latch.waits_for("bringing its view up to its log");
-        let clock = Arc::new(LogClock::new(Arc::clone(&machine)));
-        let view_dir = ViewDir {
-            path: config.data_dir.join("view").join(name.as_str()),
-            memory: memory.clone(),
-            clock: Arc::clone(&clock),
-            wall: Arc::clone(&machine),
-            logs: std::iter::once(log.log()).chain(copied.iter().cloned()).collect(),
-            age_max: log.view_age_max(retention),
-        };
-        let checkpoints = checkpoints(config, name);
-        let view = Arc::new(view_dir.open(&checkpoints).await?);
-        let marks = view.saved()?.marks;
-        clock.remember(marks.newest_append, marks.read_now);
-        warn_of_a_clock_that_was_ahead(name, marks.read_now.since(machine.wall()));
-
-        let mac = MacKey::derive(secrets.index.expose());
-        let rules = copies.iter().map(|copy| (copy.log().topic().clone(), copy.gap_rules(retention)));
-        let gaps = Arc::new(Gaps::of(rules, &metrics.missed));
-        let parts = Parts {
-            own: log.log(),
-            mirrored: copied,
-            view: Arc::clone(&view) as Arc<dyn View>,
-            cells: memory.cells.clone(),
-            clock: Arc::clone(&clock),
-            mac: mac.clone(),
-            retention,
-            writer_id: WriterId(rand::rng().random()),
-            peers: peers.map(Peers::for_deletes).unwrap_or_default(),
-            read_consistency: of_store.read_consistency,
-            serve_in_outage_for: config.serve_in_outage_for,
-            gaps: Arc::clone(&gaps),
-            counted: metrics.counted.clone(),
-            measured: metrics.measured.clone(),
-        };
-        catch_up(&parts, stop.clone()).await.context("bring the view up to its log")?;
-        let (store, follower) = StoreNode::assemble(parts).context("read the view")?;
-        let Reads { serving, fence, .. } = &*store.reads;
-        for embedded in [&log].into_iter().chain(&copies) {
-            let StoreLog::Embedded(embedded) = embedded else { continue };
-            embedded.drop_what(if copies.is_empty() {
-                Box::new(crate::droppable(Arc::clone(serving), Arc::clone(&clock), retention))
-            } else {
-                Box::new(crate::droppable_beside_others(Arc::clone(&clock), retention))
-            });
-        }
-        let place = Workplace {
-            name: name.clone(),
-            view_dir,
-            checkpoints,
-            log,
-            copies,
-            generation: watch::Sender::new(view),
-            fence: Arc::clone(fence),
-            successor: store.successor.clone(),
-            mac,
-            clock,
-            writer: Arc::clone(&store.writer),
-            reads: Arc::clone(&store.reads),
-            gaps,
-            peers: peers.map(Peers::all).unwrap_or_default().to_vec(),
-        };
-        Ok((store, follower, place))
-    }
-}
-
 /// What fills the copies that nobody else fills.
 fn mirrors(
     config: &Config,
@@ -556,23 +456,6 @@ fn mirrors(
         Some(Mirror::open(peer, copy, file, Arc::clone(&place.fence), watched, latch))
     };
     place.copies.iter().filter_map(mirror).collect()
-}
-
-/// Also where there are none, or none any more: those that are left can be started from.
-fn checkpoints(config: &Config, store: &StoreName) -> Checkpoints {
-    let keep = config.checkpoints.unwrap_or_default().keep;
-    Checkpoints::new(config.data_dir.join("checkpoints").join(store.as_str()), keep)
-}
-
-/// What readers were told never goes back, so this lasts until true time has caught up.
-fn warn_of_a_clock_that_was_ahead(store: &StoreName, by: Duration) {
-    if CLOCK_DRIFT_MAX < by {
-        tracing::warn!(
-            "Readers were told a time that is {} s ahead of this machine's clock, which ran ahead or was set back. \
-             Until it has caught up, sessions that are written to {store} live longer by that much",
-            by.as_secs()
-        );
-    }
 }
 
 fn app(

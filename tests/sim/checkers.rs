@@ -108,7 +108,7 @@ fn acknowledged(op: &Operation) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::runs::says, *};
 
     fn op(asked: Asked, answer: Option<Answer>, began: u64, ended: u64) -> Operation {
         let at = Duration::from_millis;
@@ -182,11 +182,7 @@ mod tests {
             ("invented", &[found(9, 0)], Some("nobody wrote")),
         ];
         for (name, history, expected) in cases {
-            let found = violations(history);
-            match expected {
-                Some(word) => assert!(found.iter().any(|text| text.contains(word)), "{name}: {found:?}"),
-                None => assert!(found.is_empty(), "{name}: {found:?}"),
-            }
+            says(name, &violations(history), expected);
         }
     }
 

@@ -34,4 +34,6 @@ pub(crate) enum Defect {
     RetainUntilRecomputed,
     /// `message.timestamp.type=CreateTime` for copies of other data centres' topics.
     CopiesByTheOriginsTime,
+    /// That a data centre is down is known to the node that was told.
+    DownKnownToOneNodeOnly,
 }

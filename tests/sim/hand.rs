@@ -18,9 +18,6 @@ const STEPPED_MS_MAX: i64 = 26 * 3_600_000;
 /// How many processes a phase or a pause loses while they repair.
 const KILLED_REPAIRING_MAX: usize = 3;
 
-/// How many copies of its disk a machine keeps.
-const COPIES_MAX: usize = 4;
-
 impl World {
     /// Never ends.
     pub(super) async fn hand(self: &Rc<Self>) {
@@ -31,7 +28,7 @@ impl World {
             match kind {
                 // While it serves.
                 0 | 1 => self.step_clock(n),
-                2 => self.copy_disk(n),
+                2 => self.machines[n].copy_disk(),
                 3 => {
                     self.note(format!("machine {n} is cut off"));
                     self.machines[n].line.cut();
@@ -102,17 +99,6 @@ impl World {
         self.note(format!("the clock of machine {n} is set {ahead_ms} ms ahead"));
         self.machines[n].ahead_ms.store(ahead_ms, Ordering::Relaxed);
         self.stepped.borrow_mut()[n] = true;
-    }
-
-    /// Keeps what a machine's disk holds now.
-    pub(super) fn copy_disk(&self, n: usize) {
-        let machine = &self.machines[n];
-        let copy = machine.disk.lock().unwrap().clone();
-        let mut copies = machine.copies.lock().unwrap();
-        copies.push(copy);
-        if COPIES_MAX < copies.len() {
-            copies.remove(0);
-        }
     }
 
     /// Sometimes a machine that is down comes back with an empty disk, or with an old copy of it.

@@ -8,8 +8,6 @@
 //!   SOLERA_SIM_SEED=17 cargo test --profile ci --workspace --test solera sim::one_seed -- --nocapture
 //! ```
 
-use std::collections::BTreeMap;
-
 mod broker;
 mod chance;
 mod checkers;
@@ -19,8 +17,10 @@ mod defect;
 mod ending;
 mod hand;
 mod log;
+mod misled;
 mod node;
 mod pause;
+mod runs;
 mod seen;
 mod small_scope;
 mod view;
@@ -28,45 +28,23 @@ mod workload;
 mod world;
 
 use defect::Defect;
-use world::{Outcome, World};
+use world::World;
 
 /// How many seeds `make test` runs; `SOLERA_SIM_SEEDS` says another number.
 const SEEDS: u64 = 1_000;
 
 #[test]
 fn no_seed_breaks_a_promise() {
-    let seeds = std::env::var("SOLERA_SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS);
-    for seed in 0..seeds {
-        let outcome = World::run(seed, None);
-        outcome.violations.first().inspect(|violation| {
-            panic!("{violation}\n{}\nagain: {}", outcome.trace.join("\n"), command("sim::one_seed", seed))
-        });
-        assert!(outcome.successes > 0, "seed {seed} did nothing");
-    }
-}
-
-/// What runs one seed again.
-fn command(test: &str, seed: u64) -> String {
-    format!("SOLERA_SIM_SEED={seed} cargo test --profile ci --workspace --test solera {test} -- --nocapture")
+    runs::no_seed_breaks_a_promise(SEEDS, "sim::one_seed", |seed| World::run(seed, None));
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace() {
-    for seed in 0..50 {
-        let (first, second) = (World::run(seed, None), World::run(seed, None));
-        assert_eq!(first.trace, second.trace, "seed {seed}");
-    }
+    runs::the_same_seed_gives_the_same_trace(50, |seed| World::run(seed, None));
 }
 
-/// A simulation in which nothing happens finds nothing.
 #[test]
 fn what_runs_are_made_for_happens() {
-    const TRIED: u64 = 300;
-    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
-    for seed in 0..TRIED {
-        World::run(seed, None).seen.into_keys().for_each(|what| *seen.entry(what).or_default() += 1);
-    }
-    println!("in so many of {TRIED} seeds: {seen:#?}");
     let often = [
         ("a crash with a repair on its way", 30),
         ("a crash with debts", 30),
@@ -79,10 +57,7 @@ fn what_runs_are_made_for_happens() {
         ("a view that is behind the log while it is served", 2),
         ("a cell that was dropped", 10),
     ];
-    for (what, at_least) in often {
-        let in_seeds = seen.get(what).copied().unwrap_or_default();
-        assert!(at_least <= in_seeds, "{what}: in {in_seeds} of {TRIED} seeds");
-    }
+    runs::these_happen(&often, |seed| World::run(seed, None));
 }
 
 #[test]
@@ -123,23 +98,9 @@ fn a_node_that_is_ready_too_early_is_caught() {
 /// Runs one seed and prints what happened.
 #[test]
 fn one_seed() {
-    let Some(seed) = std::env::var("SOLERA_SIM_SEED").ok().and_then(|seed| seed.parse().ok()) else { return };
-    let Outcome { trace, violations, successes, seen } = World::run(seed, None);
-    println!("{}\n{successes} operations succeeded\n{seen:#?}", trace.join("\n"));
-    assert!(violations.is_empty(), "{}", violations.join("\n"));
+    runs::one_seed(|seed| World::run(seed, None));
 }
 
-/// At least 1 % of the seeds must notice.
 fn assert_caught(defect: Defect) {
-    const TRIED: u64 = 300;
-    let mut found: BTreeMap<String, u64> = BTreeMap::new();
-    for seed in 0..TRIED {
-        if let Some(first) = World::run(seed, Some(defect)).violations.first() {
-            let kind = first.split(':').next().unwrap_or_default();
-            *found.entry(kind.to_owned()).or_default() += 1;
-        }
-    }
-    let caught: u64 = found.values().sum();
-    println!("{defect:?}: caught by {caught} of {TRIED} seeds, first as {found:?}");
-    assert!(TRIED <= 100 * caught, "{defect:?} was caught by {caught} of {TRIED} seeds");
+    runs::is_caught(defect, World::run);
 }

@@ -1,6 +1,7 @@
 //! A node that can crash: the real store, on the simulation's log, disk, clock and chance.
 
 use std::{
+    cell::Cell,
     collections::BTreeSet,
     rc::Rc,
     sync::{Arc, Mutex, atomic::AtomicI64},
@@ -8,14 +9,15 @@ use std::{
 };
 
 use eventlog::{EventLog, LogClock};
-use futures::{FutureExt, future::BoxFuture};
+use futures::FutureExt;
 use materializer::{
     CellCache, Metrics, Replay, Successor, View,
     memory::{Contents, MemoryView},
 };
 use rand::Rng;
-use schemas::{Dc, KeyId, MacKey, Partition, Position, Version, WriterId, caps::DEBT_AGE};
+use schemas::{Dc, KeyId, MacKey, Version, WriterId, caps::DEBT_AGE};
 use server::{
+    Comeback, MayServe,
     config::ReadConsistency,
     store::{Parts, StoreNode},
 };
@@ -25,7 +27,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep},
 };
 use tokio_util::sync::CancellationToken;
-use writer::{Deadline, FenceFailed, LocalView, LookFailed, Retention, Rhythm, Versions, Writer, peer::Peer};
+use writer::{Deadline, LocalView, Retention, Rhythm, Writer, peer::Peer};
 
 use super::{
     broker::Broker,
@@ -33,6 +35,7 @@ use super::{
     clock::SimClock,
     defect::Defect,
     log::{Connection, Line},
+    misled::{Misled, misled_writer},
     seen::Seen,
     view::{CrashingView, Disk},
 };
@@ -42,6 +45,9 @@ pub(crate) const TTL_MAX: Duration = Duration::from_secs(3600);
 
 /// How long its events may matter.
 pub(crate) const RETENTION_RULE: Retention = Retention::Expiring { ttl_max: TTL_MAX };
+
+/// So many copies of a disk are kept.
+const COPIES_MAX: usize = 4;
 
 /// How often a node says that it is alive: when it writes, and when it does not.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
@@ -64,6 +70,8 @@ pub(crate) struct Machine {
     pub(crate) ahead_ms: Arc<AtomicI64>,
     /// What connects it with the broker.
     pub(crate) line: Arc<Line>,
+    /// The data centres that it alone was told are down: a defect.
+    pub(crate) whispered: Arc<Mutex<BTreeSet<Dc>>>,
 }
 
 impl Machine {
@@ -74,6 +82,17 @@ impl Machine {
             copies: Mutex::default(),
             ahead_ms: Arc::new(ahead_ms.into()),
             line: Line::new(&site.repair_began),
+            whispered: Arc::default(),
+        }
+    }
+
+    /// Keeps what the disk holds now.
+    pub(crate) fn copy_disk(&self) {
+        let copy = self.disk.lock().unwrap().clone();
+        let mut copies = self.copies.lock().unwrap();
+        copies.push(copy);
+        if COPIES_MAX < copies.len() {
+            copies.remove(0);
         }
     }
 }
@@ -115,6 +134,8 @@ impl Site {
 pub(crate) enum State {
     /// It takes no requests yet, or none at the moment.
     Unready,
+    /// Its data centre is declared down: only other data centres are answered.
+    DeclaredDown,
     /// It takes requests.
     Ready,
     /// It has ended by itself, and why.
@@ -124,7 +145,7 @@ pub(crate) enum State {
 /// A process. Dropped, it has crashed: all its tasks are gone, and what was only in memory with them.
 pub(crate) struct Process {
     /// The store at work.
-    pub(crate) store: Rc<StoreNode>,
+    pub(crate) store: Arc<StoreNode>,
     /// Who answers other data centres: its writer.
     pub(crate) asked_by_peers: Arc<Writer>,
     /// Why the view had to be made anew at the start, if so.
@@ -164,21 +185,27 @@ impl Process {
             measured: writer::Metrics::register(&prometheus::Registry::new()).unwrap(),
         };
         let mut asked_by_peers = None;
-        let blindfold = |view: Arc<dyn LocalView>| match site.defect {
-            Some(Defect::NoLook) => Arc::new(Blind(view)) as Arc<dyn LocalView>,
-            Some(Defect::PeerAnswersBeforeItApplied) => {
-                let own = Arc::clone(&connection) as Arc<dyn EventLog>;
-                asked_by_peers = Some(hasty_writer(own, Arc::clone(&view), &clock));
-                view
+        let mislead = |view: Arc<dyn LocalView>| {
+            let Some(defect) = site.defect else { return view };
+            let misled = Misled::of(Arc::clone(&view), defect, &machine.whispered);
+            if defect != Defect::PeerAnswersBeforeItApplied {
+                return misled;
             }
-            _ => view,
+            let own = Arc::clone(&connection) as Arc<dyn EventLog>;
+            asked_by_peers = Some(misled_writer(own, misled, &clock));
+            view
         };
-        let (store, follower) = StoreNode::assemble_with(parts, blindfold).unwrap();
+        let (store, follower) = StoreNode::assemble_with(parts, mislead).unwrap();
         let asked_by_peers = asked_by_peers.unwrap_or_else(|| Arc::clone(&store.writer));
-        let store = Rc::new(store);
+        let store = Arc::new(store);
 
         let (says, state) = watch::channel(State::Unready);
-        let says = Says { state: Rc::new(says), ended: Arc::clone(&site.ended) };
+        let says = Says {
+            state: Rc::new(says),
+            has_view: Rc::default(),
+            may_serve: Rc::default(),
+            ended: Arc::clone(&site.ended),
+        };
         let mut tasks = JoinSet::new();
         tasks.spawn_local(wire);
         let at_work = Work {
@@ -186,7 +213,7 @@ impl Process {
             disk: Arc::clone(&machine.disk),
             connection,
             copies,
-            store: Rc::clone(&store),
+            store: Arc::clone(&store),
             says: says.clone(),
         };
         tasks.spawn_local(async move {
@@ -216,7 +243,7 @@ impl Process {
     pub(crate) fn ended_because(&self) -> Option<Arc<str>> {
         match &*self.state.borrow() {
             State::Ended(why) => Some(Arc::clone(why)),
-            State::Unready | State::Ready => None,
+            State::Unready | State::DeclaredDown | State::Ready => None,
         }
     }
 
@@ -230,10 +257,40 @@ impl Process {
 #[derive(Clone)]
 struct Says {
     state: Rc<watch::Sender<State>>,
+    /// Whether there is a view that has caught up.
+    has_view: Rc<Cell<bool>>,
+    /// Whether declarations let it serve.
+    may_serve: Rc<Cell<bool>>,
     ended: Arc<Notify>,
 }
 
 impl Says {
+    fn that_it_has_a_view(&self, has_view: bool) {
+        self.has_view.set(has_view);
+        self.how_far_it_is();
+    }
+
+    fn that_it_may_serve(&self, may_serve: bool) {
+        self.may_serve.set(may_serve);
+        self.how_far_it_is();
+    }
+
+    fn how_far_it_is(&self) {
+        let how_far = match (self.has_view.get(), self.may_serve.get()) {
+            (false, _) => State::Unready,
+            (true, false) => State::DeclaredDown,
+            (true, true) => State::Ready,
+        };
+        self.state.send_if_modified(|state| {
+            // What has ended does not begin again.
+            let is_news = *state != how_far && !matches!(state, State::Ended(_));
+            if is_news {
+                *state = how_far;
+            }
+            is_news
+        });
+    }
+
     fn that_it_ends(&self, why: &str) {
         self.state.send_replace(State::Ended(why.into()));
         self.ended.notify_one();
@@ -246,7 +303,7 @@ struct Work {
     disk: Disk,
     connection: Arc<Connection>,
     copies: Vec<Arc<dyn EventLog>>,
-    store: Rc<StoreNode>,
+    store: Arc<StoreNode>,
     says: Says,
 }
 
@@ -260,7 +317,7 @@ impl Work {
         if let Err(why) = up {
             return self.says.that_it_ends(&why);
         }
-        self.says.state.send_replace(State::Ready);
+        self.says.that_it_has_a_view(true);
         let repairs = async {
             match self.site.defect {
                 Some(Defect::NoRepair) => {}
@@ -268,7 +325,18 @@ impl Work {
                 _ => server::repair(&self.store, writer_id, CancellationToken::new()).await,
             }
         };
-        futures::join!(repairs, self.beat(), self.store.reads.look_for_the_log(), self.watch_for_loss());
+        let log = self.store.reads.look_for_the_log();
+        let renewals = server::renew(std::slice::from_ref(&self.store));
+        futures::join!(repairs, self.beat(), log, self.watch_for_loss(), self.come_back(), renewals);
+    }
+
+    /// Serves nobody while others declare the data centre down.
+    async fn come_back(&self) {
+        let others = self.site.peers.iter().map(|peer| peer.dc().clone());
+        let us = self.site.broker.log.topic().origin.clone();
+        let comeback = Comeback::new([Arc::clone(&self.store)].into(), us, others);
+        let tell = |may_serve| self.says.that_it_may_serve(may_serve == MayServe::Yes);
+        comeback.follow(tell).await;
     }
 
     async fn beat(&self) {
@@ -285,7 +353,7 @@ impl Work {
     async fn watch_for_loss(&self) {
         let mut lost = self.store.lost.subscribe();
         while lost.wait_for(Option::is_some).await.is_ok() {
-            self.says.state.send_replace(State::Unready);
+            self.says.that_it_has_a_view(false);
             self.site.seen.note("a view that is behind the log while it is served");
             while self.rebuild().await.is_none() {
                 sleep(TRY_AGAIN_AFTER).await;
@@ -293,7 +361,7 @@ impl Work {
             tokio::select! {
                 biased;
                 caught_up = self.store.catch_up() => match caught_up {
-                    Ok(()) => drop(self.says.state.send_replace(State::Ready)),
+                    Ok(()) => self.says.that_it_has_a_view(true),
                     Err(error) => return self.says.that_it_ends(&error.to_string()),
                 },
                 // Lost again.
@@ -339,30 +407,8 @@ pub(crate) fn empty_disk(site: &Site) -> Contents {
         .contents()
 }
 
-fn mac() -> MacKey {
+pub(crate) fn mac() -> MacKey {
     MacKey::derive(b"the simulation's index secret")
-}
-
-/// A writer that does not look before it chooses a version.
-#[derive(Debug)]
-struct Blind(Arc<dyn LocalView>);
-
-impl LocalView for Blind {
-    fn look(&self, _: KeyId, _: Duration) -> BoxFuture<'_, Result<Option<Version>, LookFailed>> {
-        Box::pin(async { Ok(None) })
-    }
-
-    fn applied(&self, position: Position, patience: Duration) -> BoxFuture<'_, Result<(), FenceFailed>> {
-        self.0.applied(position, patience)
-    }
-
-    fn down_in(&self, partition: Partition) -> BTreeSet<Dc> {
-        self.0.down_in(partition)
-    }
-
-    fn newest_declaration(&self, dc: &Dc) -> Option<Version> {
-        self.0.newest_declaration(dc)
-    }
 }
 
 /// Pays debts as the real one does, but for the version.
@@ -378,36 +424,5 @@ async fn repair_with_new_versions(store: &StoreNode) {
             // What fails is still owed.
             let _failed = store.writer.repair(event, Deadline::within(DEBT_AGE)).await;
         }
-    }
-}
-
-/// A writer that says "applied" when it is not.
-fn hasty_writer(own: Arc<dyn EventLog>, view: Arc<dyn LocalView>, clock: &Arc<LogClock>) -> Arc<Writer> {
-    let metrics = writer::Metrics::register(&prometheus::Registry::new()).unwrap();
-    let (view, clock) = (Arc::new(Hasty(view)), Arc::clone(clock));
-    // Its number as an appender matters to nobody here, and it chooses no version.
-    let versions = Versions::of(WriterId(1));
-    Arc::new(Writer::new(own, view, clock, mac(), RETENTION_RULE, versions, &metrics))
-}
-
-/// What a hasty writer believes of the view.
-#[derive(Debug)]
-struct Hasty(Arc<dyn LocalView>);
-
-impl LocalView for Hasty {
-    fn look(&self, key: KeyId, patience: Duration) -> BoxFuture<'_, Result<Option<Version>, LookFailed>> {
-        self.0.look(key, patience)
-    }
-
-    fn applied(&self, _: Position, _: Duration) -> BoxFuture<'_, Result<(), FenceFailed>> {
-        Box::pin(async { Ok(()) })
-    }
-
-    fn down_in(&self, partition: Partition) -> BTreeSet<Dc> {
-        self.0.down_in(partition)
-    }
-
-    fn newest_declaration(&self, dc: &Dc) -> Option<Version> {
-        self.0.newest_declaration(dc)
     }
 }

@@ -168,7 +168,7 @@ impl World {
                 self.step_clock(n);
             }
             if one_in(&self.site.chance, 3) {
-                self.copy_disk(n);
+                self.machines[n].copy_disk();
             }
             if self.roles.borrow()[n] == Role::Up && one_in(&self.site.chance, 4) {
                 self.crash(n);

@@ -1,18 +1,38 @@
 //! What clients do, and what they remember of it.
 
-use std::{fmt, rc::Rc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use materializer::State;
 use rand::Rng;
 use schemas::{Headers, KeyId, Sealed, Timestamp, Until};
 use server::store::StoreNode;
+use tokio::task::JoinSet;
 use writer::{Deadline, Set};
 
 use super::{chance::Chance, node::TTL_MAX};
 
 /// Few keys, so that operations meet.
 const KEYS: u8 = 2;
+
+/// Runs so many clients of so many operations side by side, until each has done its share of a phase. Each is told its number and
+/// the first of the values that it alone writes.
+pub(crate) async fn clients<C>(
+    phase: usize,
+    (count, operations): (usize, usize),
+    client: impl Fn(usize, u64) -> C,
+) where
+    C: Future<Output = ()> + 'static,
+{
+    let mut clients = JoinSet::new();
+    for n in 0..count {
+        let first_value = (phase * count + n) * operations;
+        clients.spawn_local(client(n, first_value as u64));
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended.unwrap();
+    }
+}
 
 /// One operation of one client.
 #[derive(Clone, Debug)]
@@ -86,7 +106,7 @@ impl Asked {
     /// Asks a node, and waits for so long.
     pub(crate) async fn ask(
         self,
-        store: Rc<StoreNode>,
+        store: Arc<StoreNode>,
         key: u8,
         expires_at: Option<Until>,
         patience: Duration,

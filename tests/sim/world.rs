@@ -25,7 +25,7 @@ use super::{
     node::{Machine, Process, Site},
     pause::Role,
     seen::Seen,
-    workload::{Asked, Operation},
+    workload::{Asked, Operation, clients},
 };
 
 const CLIENTS: usize = 3;
@@ -156,17 +156,10 @@ impl World {
     async fn busy(self: &Rc<Self>, phase: usize) {
         self.choose_who_is_away();
         self.start_all();
-        let mut clients = JoinSet::new();
-        for client in 0..CLIENTS {
+        let work = clients(phase, (CLIENTS, OPERATIONS), |client, first_value| {
             let world = Rc::clone(self);
-            let first_value = (phase * CLIENTS + client) * OPERATIONS;
-            clients.spawn_local(async move { world.client(client, first_value as u64).await });
-        }
-        let work = async {
-            while let Some(ended) = clients.join_next().await {
-                ended.unwrap();
-            }
-        };
+            async move { world.client(client, first_value).await }
+        });
         tokio::select! {
             biased;
             done = timeout(PHASE_MAX, work) => if done.is_err() {
@@ -264,10 +257,10 @@ impl World {
         self.memories.borrow_mut()[n] = memory;
     }
 
-    fn ready(&self, n: usize) -> Option<(Rc<StoreNode>, CancellationToken)> {
+    fn ready(&self, n: usize) -> Option<(Arc<StoreNode>, CancellationToken)> {
         let running = self.running[n].borrow();
         let Running { process, crashed } = running.as_ref().filter(|running| running.process.is_ready())?;
-        Some((Rc::clone(&process.store), crashed.clone()))
+        Some((Arc::clone(&process.store), crashed.clone()))
     }
 
     pub(super) fn some_machine(&self) -> usize {

@@ -250,7 +250,7 @@ impl Acknowledged {
 ///
 /// # Panics
 /// When there is no answer at all: only a bug asks nobody.
-pub(crate) fn conclude(answers: Vec<(Dc, Answer)>) -> Conclusion {
+pub(crate) fn conclude(mut answers: Vec<(Dc, Answer)>) -> Conclusion {
     assert!(!answers.is_empty(), "a delete asks at least its own data centre");
     let newest = answers.iter().filter_map(|(_, answer)| match answer {
         Answer::Newer(version) => Some(*version),
@@ -259,10 +259,13 @@ pub(crate) fn conclude(answers: Vec<(Dc, Answer)>) -> Conclusion {
     if let Some(above) = newest.max() {
         return Conclusion::AskAgain { above };
     }
-    let must_answer: BTreeSet<&Dc> = answers.iter().flat_map(|(_, answer)| not_down(answer)).collect();
-    let not_asked = must_answer.into_iter().filter(|dc| answers.iter().all(|(of, _)| of != *dc));
-    let not_asked = not_asked.map(|dc| (dc.clone(), NoAnswer::Refused("it was not asked".into()).into()));
-    let answers: Vec<_> = not_asked.collect::<Vec<_>>().into_iter().chain(answers).collect();
+    let must_answer: BTreeSet<Dc> =
+        answers.iter().flat_map(|(_, answer)| not_down(answer)).cloned().collect();
+    for dc in must_answer {
+        if answers.iter().all(|(of, _)| *of != dc) {
+            answers.push((dc, NoAnswer::Refused("it was not asked".into()).into()));
+        }
+    }
     if answers.iter().all(|(_, answer)| matches!(answer, Answer::Done(_))) {
         return Conclusion::Everywhere(DeletedEverywhere(()));
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    body::{Body, to_bytes},
+    body::Body,
     extract::{Path, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
@@ -16,7 +16,7 @@ use writer::{
     peer::{HttpPeer, Peer},
 };
 
-use super::problem;
+use super::{problem, read_order};
 use crate::{
     App,
     dcs::{DECLARED_DOWN, writers},
@@ -25,9 +25,6 @@ use crate::{
 
 /// How long an order may take. A data centre that comes back has to copy what it missed.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Bytes of the largest order.
-const BODY_BYTES_MAX: usize = 1024;
 
 /// What is known of a peer.
 #[derive(Serialize)]
@@ -87,14 +84,9 @@ pub(super) async fn declare(
     body: Body,
 ) -> Response {
     let bad = |detail: &str| problem(StatusCode::BAD_REQUEST, "Bad request", detail);
-    let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
-        return bad("the body is too long or broke off");
-    };
-    let order: Order = match serde_json::from_slice(&body) {
+    let order: Order = match read_order(body).await {
         Ok(order) => order,
-        Err(error) => {
-            return bad(&format!("the body is no order: {error}. An example: {{\"state\":\"up\"}}"));
-        }
+        Err(why) => return bad(&format!("{why}. An example: {{\"state\":\"up\"}}")),
     };
     let Ok(state) = order.state.parse::<DcState>() else { return bad("the state is up or down") };
     if state == DcState::Down && !order.depooled {
@@ -111,7 +103,7 @@ pub(super) async fn declare(
         Err(error) => return problem(StatusCode::NOT_FOUND, "No such data centre", &error.to_string()),
     };
     let Some(writers) = writers(&app.stores).filter(|_| app.readiness.serves_but_for(DECLARED_DOWN)) else {
-        let why = app.readiness.first_problem().unwrap_or_else(|| "starting".to_owned());
+        let why = app.readiness.why_not();
         return problem(StatusCode::SERVICE_UNAVAILABLE, "Not ready", &why);
     };
     let request_id = RequestId::of(&headers);

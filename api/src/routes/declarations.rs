@@ -44,7 +44,7 @@ pub(super) async fn declaration(State(app): State<Arc<PeerApp>>, body: Body) -> 
     }
     let readiness = &app.app.readiness;
     let Some(writers) = writers(&app.app.stores).filter(|_| readiness.serves_but_for(DECLARED_DOWN)) else {
-        let why = readiness.first_problem().unwrap_or_else(|| "starting".to_owned());
+        let why = readiness.why_not();
         return refused(&format!("not ready: {why}"));
     };
     let patience = Duration::from_millis(deadline_ms).min(PATIENCE_MAX);

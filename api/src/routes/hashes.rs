@@ -68,9 +68,10 @@ pub(crate) enum Closed {
 /// A store that may be asked.
 pub(crate) fn open<'a>(app: &'a App, store: &str) -> Result<(&'a StoreName, &'a Backend), Closed> {
     let store = store.parse().ok().and_then(|name| app.stores.get(&name)).ok_or(Closed::Unknown)?;
-    let backend = store.backend().filter(|_| app.readiness.serves()).ok_or_else(|| {
-        Closed::Starting(app.readiness.first_problem().unwrap_or_else(|| "starting".to_owned()))
-    })?;
+    let backend = store
+        .backend()
+        .filter(|_| app.readiness.serves())
+        .ok_or_else(|| Closed::Starting(app.readiness.why_not()))?;
     Ok((&store.name, backend))
 }
 

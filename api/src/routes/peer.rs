@@ -130,7 +130,7 @@ async fn tombstone(State(app): State<Arc<PeerApp>>, body: Body) -> Response {
         return problem(StatusCode::NOT_FOUND, "No such store", &detail, None);
     };
     let Some(backend) = store.backend().filter(|_| app.app.readiness.serves_but_for(DECLARED_DOWN)) else {
-        let why = app.app.readiness.first_problem().unwrap_or_else(|| "starting".to_owned());
+        let why = app.app.readiness.why_not();
         return refused(&format!("not ready: {why}"));
     };
     if !app.app.disk_room.takes_deletes() {

@@ -1,10 +1,8 @@
 //! Compares with another data centre all the time, and says when they begin to differ.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeSet, time::Duration};
 
+use eventlog::{Clock, SystemClock};
 use prometheus::{IntGaugeVec, Opts, Registry};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -64,7 +62,8 @@ pub(crate) async fn watch(pair: Pair, metrics: AgreeMetrics, stop: CancellationT
                 // Looked at every time, until nothing in them differs any more.
                 differed.clone_from(&outcome.buckets);
                 metrics.agree.with_label_values(&labels).set(i64::from(agrees));
-                last.set(unix_seconds());
+                let now = SystemClock::start().wall().as_seconds();
+                last.set(i64::try_from(now).unwrap_or(i64::MAX));
             }
             // What keeps it from answering is spoken of elsewhere, and how old the last comparison is can be seen.
             Err(untold) => tracing::debug!("{pair} were not compared: {untold}"),
@@ -95,9 +94,4 @@ fn speak_of(pair: &Pair, agreed: Option<bool>, outcome: &Outcome) {
         (Some(false), true) => tracing::info!("{pair} hold the same of {store} again"),
         _ => {}
     }
-}
-
-fn unix_seconds() -> i64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
 }

@@ -12,10 +12,11 @@ use std::{
     time::Duration,
 };
 
-use eventlog::LogClock;
+use eventlog::EventLog;
 use futures::future::{BoxFuture, Either, select};
 use rand::{Rng, seq::SliceRandom};
-use schemas::{Dc, Declaration, StoreName};
+use schemas::{Dc, DcState, Declaration, StoreName};
+use server::store::StoreNode;
 use tokio::{
     sync::{
         mpsc::{self, UnboundedReceiver, UnboundedSender},
@@ -25,8 +26,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 use writer::{
-    Acknowledged, Answer, Deadline, NoAnswer, Writer,
-    peer::{NodeStanding, Peer, Round, Told, Tombstone},
+    Acknowledged, Answer, Deadline, NoAnswer, Writer, declare_here,
+    peer::{NodeStanding, Peer, Round, Standing, Told, Tombstone},
 };
 
 use super::super::{
@@ -51,6 +52,8 @@ pub(super) struct Cables {
     chance: Chance,
     seen: Arc<Seen>,
     defect: Option<Defect>,
+    /// All nodes that there are.
+    addresses: Vec<Address>,
     /// The nodes that run.
     doors: Mutex<BTreeMap<Address, UnboundedSender<Call>>>,
     /// Pairs of data centres, the lower number first, that do not hear each other.
@@ -61,13 +64,21 @@ pub(super) struct Cables {
     doomed: UnboundedSender<(Address, Duration)>,
 }
 
-/// "Hold this tombstone."
+/// What a node is asked by another data centre, and for how long somebody waits.
 #[derive(Debug)]
 pub(super) struct Call {
-    tombstone: Tombstone,
-    round: Round,
+    ask: Ask,
     patience: Duration,
-    answer: oneshot::Sender<Answer>,
+}
+
+#[derive(Debug)]
+enum Ask {
+    /// "Hold this tombstone."
+    Delete(Tombstone, Round, oneshot::Sender<Answer>),
+    /// "Hold this declaration."
+    Declare(Declaration, oneshot::Sender<Told>),
+    /// "How do you see your own data centre?"
+    Standing(oneshot::Sender<Standing>),
 }
 
 /// A call that arrives when nobody waits for its answer any more.
@@ -118,6 +129,7 @@ impl Cables {
         chance: &Chance,
         seen: &Arc<Seen>,
         defect: Option<Defect>,
+        addresses: Vec<Address>,
         doomed: UnboundedSender<(Address, Duration)>,
     ) -> (Arc<Self>, impl Future<Output = ()> + use<>) {
         let (late, arriving) = mpsc::unbounded_channel();
@@ -125,6 +137,7 @@ impl Cables {
             chance: Arc::clone(chance),
             seen: Arc::clone(seen),
             defect,
+            addresses,
             doors: Mutex::default(),
             cut: Mutex::default(),
             late,
@@ -211,15 +224,19 @@ pub(super) struct Cable {
 }
 
 impl Cable {
-    async fn ask(&self, tombstone: &Tombstone, round: Round, deadline: Deadline) -> Answer {
+    /// Brings what `ask` makes to a node or two, and the answer back; `elsewhere` is what an answer is worth where another node
+    /// was asked too. Says why if there is no answer; does not return where nothing comes back.
+    async fn carry<A>(
+        &self,
+        ask: impl Fn(oneshot::Sender<A>) -> Ask,
+        elsewhere: fn(A) -> A,
+        deadline: Deadline,
+    ) -> Result<A, NoAnswer> {
         let Cables { chance, seen, .. } = &*self.cables;
-        if round == Round::Second {
-            seen.note("a second round");
-        }
         if self.is_cut() {
             // Nobody takes the connection.
             sleep(some_ms(chance, 300)).await;
-            return refused("it cannot be reached");
+            return Err(refused("it cannot be reached"));
         }
         let fate = Fate::choose(chance);
         self.travel(fate).await;
@@ -228,25 +245,30 @@ impl Cable {
             return pending().await;
         }
         let mut nodes = self.cables.nodes_of(self.to).into_iter();
-        let Some(first) = nodes.next() else { return refused("it cannot be reached") };
+        let Some(first) = nodes.next() else { return Err(refused("it cannot be reached")) };
+        let make = || {
+            let left = deadline.left();
+            let (answer, answered) = oneshot::channel();
+            (Call { ask: ask(answer), patience: left - WAY_BACK.min(left / 4) }, answered)
+        };
         if fate == Fate::Late {
             seen.note("a call that came late");
-            let (call, _nobody_waits) = call(tombstone, round, deadline);
+            let (call, _nobody_waits) = make();
             self.cables.late_calls.fetch_add(1, Ordering::Relaxed);
             let late = Late { after: deadline.left() + some_ms(chance, LATE_MS_MAX), to: first, call };
             self.cables.late.send(late).expect("the cables outlive their world's nodes");
             return pending().await;
         }
-        let (sent, answer) = call(tombstone, round, deadline);
+        let (sent, answer) = make();
         self.cables.deliver(first, sent);
         let answer = match fate {
-            Fate::BreaksOff => return unknown("it broke off"),
+            Fate::BreaksOff => return Err(unknown("it broke off")),
             Fate::Twice => {
                 seen.note("a call that was made twice");
-                let (sent, again) = call(tombstone, round, deadline);
+                let (sent, again) = make();
                 self.cables.deliver(nodes.next().unwrap_or(first), sent);
                 let (Either::Left((answer, _)) | Either::Right((answer, _))) = select(answer, again).await;
-                answer.map(but_elsewhere)
+                answer.map(elsewhere)
             }
             Fate::Dies => {
                 let within = some_ms(chance, 60);
@@ -259,13 +281,13 @@ impl Cable {
             (Ok(answer), _) => answer,
             (Err(_), Some(next)) if one_in(chance, 2) => {
                 seen.note("another node of a peer was asked when one had died");
-                let (sent, answer) = call(tombstone, round, deadline);
+                let (sent, answer) = make();
                 self.cables.deliver(next, sent);
-                answer.await.map_or_else(|_| unknown("they broke off"), but_elsewhere)
+                elsewhere(answer.await.map_err(|_| unknown("they broke off"))?)
             }
             (Err(_), _) => {
                 seen.note("a peer that died while it was asked");
-                return unknown("it broke off");
+                return Err(unknown("it broke off"));
             }
         };
         self.travel(fate).await;
@@ -273,7 +295,7 @@ impl Cable {
             seen.note("a call whose answer was lost");
             return pending().await;
         }
-        answer
+        Ok(answer)
     }
 
     /// One way.
@@ -311,33 +333,54 @@ impl Peer for Cable {
         deadline: Deadline,
     ) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
-            let answer = timeout(deadline.left(), self.ask(tombstone, round, deadline)).await;
-            self.understand(answer.unwrap_or_else(|_| unknown("it did not answer in time")), tombstone)
+            if round == Round::Second {
+                self.cables.seen.note("a second round");
+            }
+            let ask = |answer| Ask::Delete(tombstone.clone(), round, answer);
+            let answer = timeout(deadline.left(), self.carry(ask, but_elsewhere, deadline)).await;
+            let answer = answer.unwrap_or_else(|_| Err(unknown("it did not answer in time")));
+            self.understand(answer.unwrap_or_else(Answer::from), tombstone)
         })
     }
 
-    fn declare<'a>(&'a self, _: &'a Declaration, _: Option<&'a str>, _: Deadline) -> BoxFuture<'a, Told> {
-        unreachable!("nobody declares anything in these worlds")
+    fn declare<'a>(
+        &'a self,
+        declaration: &'a Declaration,
+        _: Option<&'a str>,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Told> {
+        Box::pin(async move {
+            let ask = |answer| Ask::Declare(declaration.clone(), answer);
+            let told = timeout(deadline.left(), self.carry(ask, |told| told, deadline)).await;
+            told.unwrap_or_else(|_| Err(unknown("it did not answer in time"))).unwrap_or_else(Told::None)
+        })
     }
 
     fn standing(&self) -> BoxFuture<'_, Vec<NodeStanding>> {
-        unreachable!("nobody declares anything in these worlds")
+        Box::pin(async move {
+            let mut all = Vec::new();
+            for at in self.cables.addresses.iter().filter(|(dc, _)| *dc == self.to) {
+                let (answer, answered) = oneshot::channel();
+                self.travel(Fate::Answered).await;
+                if !self.is_cut() {
+                    self.cables.deliver(*at, Call { ask: Ask::Standing(answer), patience: Duration::ZERO });
+                }
+                all.push((
+                    format!("node {}", at.1),
+                    answered.await.map_err(|_| "it cannot be reached".into()),
+                ));
+            }
+            all
+        })
     }
 }
 
-fn call(tombstone: &Tombstone, round: Round, deadline: Deadline) -> (Call, oneshot::Receiver<Answer>) {
-    let left = deadline.left();
-    let (answer, answered) = oneshot::channel();
-    let patience = left - WAY_BACK.min(left / 4);
-    (Call { tombstone: tombstone.clone(), round, patience, answer }, answered)
+fn refused(why: &str) -> NoAnswer {
+    NoAnswer::Refused(why.into())
 }
 
-fn refused(why: &str) -> Answer {
-    NoAnswer::Refused(why.into()).into()
-}
-
-fn unknown(why: &str) -> Answer {
-    NoAnswer::Unknown(why.into()).into()
+fn unknown(why: &str) -> NoAnswer {
+    NoAnswer::Unknown(why.into())
 }
 
 /// The answer of a node where another one, that was asked too, may have done what this one says was not done.
@@ -352,8 +395,9 @@ fn but_elsewhere(answer: Answer) -> Answer {
 #[derive(Clone)]
 pub(super) struct Porter {
     pub(super) writer: Arc<Writer>,
+    pub(super) store: Arc<StoreNode>,
     pub(super) line: Arc<Line>,
-    pub(super) clock: Arc<LogClock>,
+    pub(super) us: Dc,
     pub(super) state: watch::Receiver<State>,
     pub(super) defect: Option<Defect>,
 }
@@ -372,23 +416,49 @@ impl Porter {
         }
     }
 
-    async fn answer(self, call: Call) {
-        let Call { mut tombstone, mut round, patience, answer } = call;
-        if *self.state.borrow() != State::Ready {
-            let _gone = answer.send(refused("not ready"));
-            return;
+    async fn answer(self, Call { ask, patience }: Call) {
+        // One whose data centre is declared down takes part all the same.
+        let takes_part = matches!(*self.state.borrow(), State::Ready | State::DeclaredDown);
+        match ask {
+            Ask::Delete(_, _, answer) if !takes_part => drop(answer.send(refused("not ready").into())),
+            Ask::Declare(_, answer) if !takes_part => drop(answer.send(Told::None(refused("not ready")))),
+            Ask::Delete(tombstone, round, answer) => {
+                let answered = self.delete(tombstone, round, Deadline::within(patience)).await;
+                let _gone = answer.send(answered);
+            }
+            Ask::Declare(declaration, answer) => {
+                let deadline = Deadline::within(patience);
+                let told =
+                    declare_here(&[Arc::clone(&self.store.writer)], &declaration, None, deadline).await;
+                let _gone = answer.send(told);
+            }
+            Ask::Standing(answer) => drop(answer.send(self.standing())),
         }
+    }
+
+    async fn delete(&self, mut tombstone: Tombstone, mut round: Round, deadline: Deadline) -> Answer {
         self.line.asks_for(tombstone.version);
         match self.defect {
             Some(Defect::PeerDoesNotLook) => round = Round::Second,
             Some(Defect::RetainUntilRecomputed) => {
-                tombstone.retain_until =
-                    RETENTION_RULE.of_delete(tombstone.version, self.clock.last_read_now());
+                let now = self.store.reads.clock.last_read_now();
+                tombstone.retain_until = RETENTION_RULE.of_delete(tombstone.version, now);
             }
             _ => {}
         }
-        let answered = self.writer.accept(tombstone, round, Deadline::within(patience)).await;
-        let _gone = answer.send(answered);
+        self.writer.accept(tombstone, round, deadline).await
+    }
+
+    fn standing(&self) -> Standing {
+        let said_by = |log: &Arc<dyn EventLog>| {
+            let word = self.store.declared.word(log.topic(), log.partitions(), &self.us)?;
+            let state = if word.down_in_some { DcState::Down } else { DcState::Up };
+            Some((log.topic().origin.clone(), (state, word.oldest_id)))
+        };
+        Standing {
+            ready: *self.state.borrow() == State::Ready,
+            declared_by: self.store.mirrored.iter().filter_map(said_by).collect(),
+        }
     }
 }
 

@@ -155,7 +155,7 @@ fn is_done(op: &Operation) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use super::*;
+    use super::{super::super::runs::says, *};
 
     const fn at(millis: u64) -> Timestamp {
         Timestamp::from_millis(millis)
@@ -253,11 +253,7 @@ mod tests {
             ("invented", &[found(0, 9, 0)], Some("nobody wrote")),
         ];
         for (name, history, expected) in cases {
-            let found = violations(history);
-            match expected {
-                Some(word) => assert!(found.iter().any(|text| text.contains(word)), "{name}: {found:?}"),
-                None => assert!(found.is_empty(), "{name}: {found:?}"),
-            }
+            says(name, &violations(history), expected);
         }
     }
 

@@ -3,13 +3,14 @@
 
 use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 
-use materializer::{Cell, State};
+use eventlog::EventLog;
+use materializer::{Cell, State as CellState};
 use rand::Rng;
 use schemas::{KeyId, Timestamp, Until, Version};
 use tokio::time::{sleep, timeout};
 
 use super::{
-    super::node::{Machine, Process, RETENTION_RULE, Site},
+    super::node::{Machine, Process, RETENTION_RULE, Site, State},
     world::{AHEAD_MS_MAX, Kind, Node, World},
 };
 
@@ -27,13 +28,14 @@ impl World {
     /// What is wrong with the views in the end.
     pub(super) async fn settle_and_compare(self: &Rc<Self>) -> Vec<String> {
         self.come_back();
+        self.call_back().await;
         self.settle().await;
         // Killed while it repaired.
         self.start_all();
         self.settle().await;
         sleep(Duration::from_secs(1)).await;
 
-        let mut violations = self.take_violations();
+        let mut violations = Vec::new();
         let soon = self.soon();
         violations.extend(self.difference());
         for dc in 0..self.dcs.len() {
@@ -58,6 +60,7 @@ impl World {
                     .push(format!("the {what} log lost a winner: {before:?}, and made anew {from_less:?}"));
             }
         }
+        violations.extend(self.take_violations());
         violations
     }
 
@@ -88,12 +91,13 @@ impl World {
     async fn rebuild(&self, dc: usize, soon: Timestamp) -> Said {
         let sound = Site { defect: None, ..self.dcs[dc].site.clone() };
         let process = Process::start(&sound, &Machine::new(&sound, 0));
-        let ready = async {
-            while !process.is_ready() {
-                sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(REBUILT_WITHIN, ready).await.expect("a view that is made anew becomes ready");
+        // No further: one that was spoken of pays what it owes before it serves, and a view that is made anew owes more.
+        let mut state = process.state();
+        let has_view = state.wait_for(|state| *state != State::Unready);
+        timeout(REBUILT_WITHIN, has_view).await.expect("a view that is made anew is there").unwrap();
+        if is_down(&process) {
+            self.violate(format!("made anew, a view of {dc} says that it is declared down"));
+        }
         said(&process, soon)
     }
 
@@ -105,20 +109,30 @@ impl World {
             let Some(running) = running.as_ref() else { continue };
             let clock = Arc::clone(&running.process.store.reads.clock);
             let rule = server::droppable_beside_others(clock, RETENTION_RULE);
-            for topic in self.dcs[dc].site.topics() {
+            for topic in self.dcs.iter().flat_map(|dc| dc.site.topics().take(1)) {
                 topic.log.retain(|_, entry| !rule(entry.append_time, &entry.record));
             }
         }
     }
 }
 
+/// Whether some data centre's log holds that of this node for down.
+fn is_down(process: &Process) -> bool {
+    let store = &process.store;
+    let us = &store.own.topic().origin;
+    let says_down = |log: &Arc<dyn EventLog>| {
+        store.declared.word(log.topic(), log.partitions(), us).is_some_and(|word| word.down_in_some)
+    };
+    store.mirrored.iter().any(says_down)
+}
+
 /// The cells that may still matter.
 fn said(process: &Process, soon: Timestamp) -> Said {
     let of = |cell: &Cell| match cell.state {
-        State::Live { expires_at, .. } | State::Stripped { expires_at } => {
+        CellState::Live { expires_at, .. } | CellState::Stripped { expires_at } => {
             (cell.version, cell.retain_until, Some(expires_at))
         }
-        State::Tombstone => (cell.version, cell.retain_until, None),
+        CellState::Tombstone => (cell.version, cell.retain_until, None),
     };
     let matter = process.cells().into_iter().filter(|(_, cell)| cell.retain_until.is_after(soon));
     matter.map(|(key, cell)| (key, of(&cell))).collect()

@@ -18,9 +18,6 @@ use super::{
 /// How many processes a phase or a pause loses while they repair.
 const KILLED_REPAIRING_MAX: usize = 2;
 
-/// How many copies of its disk a node keeps.
-const COPIES_MAX: usize = 4;
-
 impl World {
     /// Never ends.
     pub(super) async fn hand(self: &Rc<Self>) {
@@ -31,7 +28,7 @@ impl World {
             match kind {
                 // While it serves.
                 0 | 1 => self.step_clock(n),
-                2 => self.copy_disk(n),
+                2 => self.nodes[n].machine.copy_disk(),
                 3 => {
                     self.note(format!("node {n} is cut off from its broker"));
                     self.nodes[n].machine.line.cut();
@@ -123,21 +120,10 @@ impl World {
 
     /// Sets a node's wall clock wrong, or right again.
     pub(super) fn step_clock(&self, n: usize) {
-        let ahead_ms = some_ahead_ms(&self.chance);
+        let ahead_ms = some_ahead_ms(&self.chance, self.ahead_ms_max);
         self.note(format!("the clock of node {n} is set {ahead_ms} ms ahead"));
         self.nodes[n].machine.ahead_ms.store(ahead_ms, Ordering::Relaxed);
         self.nodes[n].stepped.set(true);
-    }
-
-    /// Keeps what a node's disk holds now.
-    pub(super) fn copy_disk(&self, n: usize) {
-        let machine = &self.nodes[n].machine;
-        let copy = machine.disk.lock().unwrap().clone();
-        let mut copies = machine.copies.lock().unwrap();
-        copies.push(copy);
-        if COPIES_MAX < copies.len() {
-            copies.remove(0);
-        }
     }
 
     /// Sometimes a node that is down comes back with an empty view, or with an old copy of it.

@@ -52,6 +52,11 @@ pub(super) struct Mirror {
 }
 
 impl Mirror {
+    /// Whether it brings what `dc` wrote, or brings it something.
+    pub(super) fn is_of(&self, dc: usize) -> bool {
+        self.from == dc || self.to == dc
+    }
+
     pub(super) fn new(
         (from, origin): (usize, &Arc<Broker>),
         (to, copy): (usize, &Arc<Broker>),

@@ -1,22 +1,22 @@
 //! The same for two or three data centres of one node to three: clocks of brokers and nodes up to an hour off, mirrors that
-//! lag, repeat and stop, calls that are lost before they took effect or after, nodes that die while they delete.
+//! lag, repeat and stop, calls that are lost before they took effect or after, nodes that die while they delete, data centres
+//! that are declared down and come back.
 //!
 //! ```text
 //!   SOLERA_SIM_SEED=17 cargo test --profile ci --workspace --test solera sim::dcs::one_seed -- --nocapture
 //! ```
-
-use std::collections::BTreeMap;
 
 mod cable;
 mod checkers;
 mod ending;
 mod hand;
 mod mirror;
+mod operator;
 mod pause;
 mod small_scope;
 mod world;
 
-use super::{command, defect::Defect, world::Outcome};
+use super::{defect::Defect, runs};
 use world::World;
 
 /// How many seeds `make test` runs; `SOLERA_SIM_SEEDS` says another number.
@@ -24,36 +24,21 @@ const SEEDS: u64 = 2_000;
 
 #[test]
 fn no_seed_breaks_a_promise_among_data_centres() {
-    let seeds = std::env::var("SOLERA_SIM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS);
-    for seed in 0..seeds {
-        let outcome = World::run(seed, None);
-        outcome.violations.first().inspect(|violation| {
-            let trace = outcome.trace.join("\n");
-            panic!("{violation}\n{trace}\nagain: {}", command("sim::dcs::one_seed", seed))
-        });
-        assert!(outcome.successes > 0, "seed {seed} did nothing");
-    }
+    runs::no_seed_breaks_a_promise(SEEDS, "sim::dcs::one_seed", |seed| World::run(seed, None));
 }
 
 #[test]
 fn the_same_seed_gives_the_same_trace_among_data_centres() {
-    for seed in 0..30 {
-        let (first, second) = (World::run(seed, None), World::run(seed, None));
-        assert_eq!(first.trace, second.trace, "seed {seed}");
-    }
+    runs::the_same_seed_gives_the_same_trace(30, |seed| World::run(seed, None));
 }
 
-/// A simulation in which nothing happens finds nothing.
 #[test]
 fn what_runs_are_made_for_happens_among_data_centres() {
-    const TRIED: u64 = 300;
-    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
-    for seed in 0..TRIED {
-        World::run(seed, None).seen.into_keys().for_each(|what| *seen.entry(what).or_default() += 1);
-    }
-    println!("in so many of {TRIED} seeds: {seen:#?}");
     let often = [
         ("a delete", 200),
+        ("a delete that went on without a data centre", 20),
+        ("a data centre that was declared down", 50),
+        ("a data centre that came back", 50),
         ("a delete while a mirror stood still", 60),
         ("a peer that had something newer", 100),
         ("a second round", 100),
@@ -77,10 +62,7 @@ fn what_runs_are_made_for_happens_among_data_centres() {
         ("a tombstone that has left the log", 4),
         ("a cell that was dropped", 12),
     ];
-    for (what, at_least) in often {
-        let in_seeds = seen.get(what).copied().unwrap_or_default();
-        assert!(at_least <= in_seeds, "{what}: in {in_seeds} of {TRIED} seeds");
-    }
+    runs::these_happen(&often, |seed| World::run(seed, None));
 }
 
 #[test]
@@ -118,26 +100,17 @@ fn copies_that_are_kept_by_their_origins_time_are_caught() {
     assert_caught(Defect::CopiesByTheOriginsTime);
 }
 
+#[test]
+fn a_data_centre_that_one_node_alone_holds_for_down_is_caught() {
+    assert_caught(Defect::DownKnownToOneNodeOnly);
+}
+
 /// Runs one seed and prints what happened.
 #[test]
 fn one_seed() {
-    let Some(seed) = std::env::var("SOLERA_SIM_SEED").ok().and_then(|seed| seed.parse().ok()) else { return };
-    let Outcome { trace, violations, successes, seen } = World::run(seed, None);
-    println!("{}\n{successes} operations succeeded\n{seen:#?}", trace.join("\n"));
-    assert!(violations.is_empty(), "{}", violations.join("\n"));
+    runs::one_seed(|seed| World::run(seed, None));
 }
 
-/// At least 1 % of the seeds must notice.
 fn assert_caught(defect: Defect) {
-    const TRIED: u64 = 300;
-    let mut found: BTreeMap<String, u64> = BTreeMap::new();
-    for seed in 0..TRIED {
-        if let Some(first) = World::run(seed, Some(defect)).violations.first() {
-            let kind = first.split(':').next().unwrap_or_default();
-            *found.entry(kind.to_owned()).or_default() += 1;
-        }
-    }
-    let caught: u64 = found.values().sum();
-    println!("{defect:?}: caught by {caught} of {TRIED} seeds, first as {found:?}");
-    assert!(TRIED <= 100 * caught, "{defect:?} was caught by {caught} of {TRIED} seeds");
+    runs::is_caught(defect, World::run);
 }

@@ -82,16 +82,15 @@ impl World {
                 }
             }
             Away::Dc => {
-                let dc = self.some_pair().0;
+                // Somebody must be there to whom clients are sent.
+                let dc = self.depooled.get().unwrap_or_else(|| self.some_pair().0);
                 (0..self.nodes.len())
                     .filter(|n| self.nodes[*n].at.0 == dc)
                     .for_each(|n| self.take(n, Role::Down));
             }
             Away::Lines => {
                 let dc = self.some_pair().0;
-                self.note(format!("nothing gets to {dc} or comes from there"));
-                (0..self.dcs.len()).filter(|other| *other != dc).for_each(|other| self.cables.cut(dc, other));
-                self.mirrors.iter().filter(|m| m.from == dc || m.to == dc).for_each(|m| m.line.cut());
+                self.cut_lines_of(dc);
             }
             Away::Mirror => {
                 let mirror = self.some_mirror();
@@ -126,8 +125,9 @@ impl World {
         };
         let length = from + some_ms(&self.chance, u64::try_from((to - from).as_millis()).unwrap());
         // An embedded log drops nothing that may still matter: nobody has to be ready for it.
-        if self.kind == Kind::Kafka || one_in(&self.chance, 2) {
+        if self.kind == Kind::Kafka || self.depooled.get().is_some() || one_in(&self.chance, 2) {
             self.come_back();
+            self.call_back().await;
             self.settle().await;
             if let Some(difference) = self.difference() {
                 self.violate(difference);
@@ -221,7 +221,8 @@ impl World {
         let of_node = |n: usize| {
             let running = self.nodes[n].running.borrow();
             let Some(running) = running.as_ref() else { return Some(format!("node {n} is down")) };
-            let debts = running.process.store.debts.count();
+            let store = &running.process.store;
+            let debts = store.debts.count() + server::due(store).len();
             let sent = self.nodes[n].machine.line.on_their_way();
             let is_ready = running.process.is_ready();
             (0 < debts || 0 < sent || !is_ready)
@@ -247,7 +248,7 @@ impl World {
                 self.step_clock(n);
             }
             if one_in(&self.chance, 3) {
-                self.copy_disk(n);
+                self.nodes[n].machine.copy_disk();
             }
             if self.nodes[n].role.get() == Role::Up && one_in(&self.chance, 3) {
                 self.crash(n);

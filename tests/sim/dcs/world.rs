@@ -35,7 +35,7 @@ use super::{
         defect::Defect,
         node::{Machine, Process, Site},
         seen::Seen,
-        workload::{Answer, Asked, Operation},
+        workload::{Answer, Asked, Operation, clients},
         world::Outcome,
     },
     cable::{Address, Cable, Cables, Porter},
@@ -44,21 +44,26 @@ use super::{
     pause::Role,
 };
 
-const NAMES: [&str; 3] = ["eqiad", "codfw", "esams"];
+pub(super) const NAMES: [&str; 3] = ["eqiad", "codfw", "esams"];
 
 const CLIENTS: usize = 4;
 
 /// A run is made of phases in which everybody is busy, with pauses in between.
 const PHASES: usize = 3;
 
-/// Operations of one client in one phase.
+/// Operations of one client in one phase; and where a data centre is declared down and up again meanwhile.
 const OPERATIONS: usize = 10;
+const OPERATIONS_WITH_OPERATOR: usize = 25;
 
 /// How long a client waits for an answer: two rounds between data centres, mostly.
 const PATIENCE: Duration = Duration::from_millis(1_000);
 
 /// Clocks are this far off at most, those of brokers and those of machines.
 pub(super) const AHEAD_MS_MAX: i64 = 3_600_000;
+
+/// The same where data centres are declared down: a delete that goes on without one is stamped a minute ahead, and that
+/// has to be above whatever clock it may have had.
+const NEARLY_RIGHT_MS: i64 = 20_000;
 
 /// How long a phase may take. Longer says that nobody is ready for long.
 const PHASE_MAX: Duration = Duration::from_secs(120);
@@ -84,7 +89,15 @@ pub(crate) struct World {
     pub(super) cables: Arc<Cables>,
     pub(super) repair_began: Arc<Notify>,
     ended: Arc<Notify>,
-    defect: Option<Defect>,
+    pub(super) defect: Option<Defect>,
+    /// How far clocks are off at most.
+    pub(super) ahead_ms_max: i64,
+    /// Whether data centres are declared down.
+    pub(super) has_operator: bool,
+    /// The data centre that no client is sent to, since it is, or may be, declared down.
+    pub(super) depooled: Cell<Option<usize>>,
+    /// Whether it certainly is.
+    pub(super) is_declared: Cell<bool>,
     memories_made: Cell<usize>,
     violations: RefCell<Vec<String>>,
     trace: RefCell<Vec<String>>,
@@ -99,6 +112,8 @@ pub(super) struct DataCentre {
     ahead_ms: Arc<AtomicI64>,
     /// The latest moment that this clock has shown, as far as somebody looked.
     latest: Cell<Timestamp>,
+    /// How many clients wait for an answer of it.
+    pub(super) asked: Cell<usize>,
 }
 
 /// A node: a machine, and the process that runs on it.
@@ -149,14 +164,24 @@ impl World {
         let chance = Arc::new(Mutex::new(StdRng::seed_from_u64(seed)));
         let (began, seen) = (Instant::now(), Arc::new(Seen::default()));
         let kind = if one_in(&chance, 3) { Kind::Embedded } else { Kind::Kafka };
-        let count = if one_in(&chance, 3) { 3 } else { 2 };
+        let has_operator = one_in(&chance, 3);
+        let count = if one_in(&chance, if has_operator { 2 } else { 3 }) { 3 } else { 2 };
+        let ahead_ms_max = if has_operator { NEARLY_RIGHT_MS } else { AHEAD_MS_MAX };
         let (doomed, dying) = mpsc::unbounded_channel();
-        let (cables, work) = Cables::new(&chance, &seen, defect, doomed);
+        let mut addresses = Vec::new();
+        for dc in 0..count {
+            let nodes = match kind {
+                Kind::Kafka => chance.lock().unwrap().random_range(1..=3),
+                Kind::Embedded => 1,
+            };
+            addresses.extend((0..nodes).map(|node| (dc, node)));
+        }
+        let (cables, work) = Cables::new(&chance, &seen, defect, addresses.clone(), doomed);
         beside.spawn_local(work);
         let (repair_began, ended) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let dcs: Vec<_> = (0..count)
             .map(|dc| {
-                let ahead_ms = Arc::new(AtomicI64::new(some_ahead_ms(&chance)));
+                let ahead_ms = Arc::new(AtomicI64::new(some_ahead_ms(&chance, ahead_ms_max)));
                 let clock = SimClock::new(began, Arc::clone(&ahead_ms));
                 let mut topics: Vec<_> = NAMES[..count]
                     .iter()
@@ -198,23 +223,15 @@ impl World {
                     repair_began: Arc::clone(&repair_began),
                     ended: Arc::clone(&ended),
                 };
-                DataCentre { latest: Cell::new(site.broker.now()), site, ahead_ms }
+                DataCentre { latest: Cell::new(site.broker.now()), site, ahead_ms, asked: Cell::default() }
             })
             .collect();
-        let mut addresses = Vec::new();
-        for dc in 0..count {
-            let nodes = match kind {
-                Kind::Kafka => chance.lock().unwrap().random_range(1..=3),
-                Kind::Embedded => 1,
-            };
-            addresses.extend((0..nodes).map(|node| (dc, node)));
-        }
         let nodes: Vec<_> = addresses
             .into_iter()
             .enumerate()
             .map(|(n, at)| Node {
                 at,
-                machine: Machine::new(&dcs[at.0].site, some_ahead_ms(&chance)),
+                machine: Machine::new(&dcs[at.0].site, some_ahead_ms(&chance, ahead_ms_max)),
                 running: RefCell::default(),
                 role: Cell::new(Role::Up),
                 memory: Cell::new(n),
@@ -246,6 +263,10 @@ impl World {
             repair_began,
             ended,
             defect,
+            ahead_ms_max,
+            has_operator,
+            depooled: Cell::default(),
+            is_declared: Cell::default(),
             violations: RefCell::default(),
             trace: RefCell::default(),
             history: RefCell::default(),
@@ -269,17 +290,11 @@ impl World {
     async fn busy(self: &Rc<Self>, phase: usize) {
         self.choose_who_is_away();
         self.start_all();
-        let mut clients = JoinSet::new();
-        for client in 0..CLIENTS {
+        let operations = self.operations();
+        let work = clients(phase, (CLIENTS, operations), |client, first_value| {
             let world = Rc::clone(self);
-            let first_value = (phase * CLIENTS + client) * OPERATIONS;
-            clients.spawn_local(async move { world.client(client, first_value as u64).await });
-        }
-        let work = async {
-            while let Some(ended) = clients.join_next().await {
-                ended.unwrap();
-            }
-        };
+            async move { world.client(client, first_value).await }
+        });
         tokio::select! {
             biased;
             done = timeout(PHASE_MAX, work) => if done.is_err() {
@@ -288,12 +303,15 @@ impl World {
             () = self.hand() => {}
             () = self.weather() => {}
             () = self.kill_who_repairs() => {}
+            () = self.operator() => {}
         }
+        // Whoever still waited has given up.
+        self.dcs.iter().for_each(|dc| dc.asked.set(0));
     }
 
     async fn client(&self, client: usize, first_value: u64) {
         let mut done = 0;
-        while done < OPERATIONS {
+        while done < self.operations() {
             sleep(some_ms(&self.chance, 60)).await;
             let (key, asked) = Asked::choose(&self.chance, first_value + done as u64);
             let Some(answer) = self.operate(client, self.some_node(), key, asked).await else { continue };
@@ -302,6 +320,10 @@ impl World {
                 self.after_a_delete(client, key, answer.is_some()).await;
             }
         }
+    }
+
+    fn operations(&self) -> usize {
+        if self.has_operator { OPERATIONS_WITH_OPERATOR } else { OPERATIONS }
     }
 
     /// Looks at once, here and there, whether it is gone; or asks again.
@@ -315,8 +337,10 @@ impl World {
 
     /// `None` when the node takes no requests.
     async fn operate(&self, client: usize, n: usize, key: u8, asked: Asked) -> Option<Option<Answer>> {
-        let (store, crashed) = self.ready(n)?;
         let node = &self.nodes[n];
+        let (store, crashed) = self.ready(n).filter(|_| self.depooled.get() != Some(node.at.0))?;
+        let asked_here = &self.dcs[node.at.0].asked;
+        asked_here.set(asked_here.get() + 1);
         let (memory, began, began_at) = (node.memory.get(), self.step(), self.began.elapsed());
         let expires_at = asked.expires_at(&store);
         let stands_still = self.mirrors.iter().any(|mirror| mirror.line.is_cut());
@@ -326,9 +350,13 @@ impl World {
             answer = asking => answer.flatten(),
             () = self.perhaps_die(n, asked, &crashed) => unreachable!("who dies cancels what it was asked"),
         };
+        asked_here.set(asked_here.get() - 1);
         let (ended, ended_at) = (self.step(), self.began.elapsed());
         if answer == Some(Answer::Done) && asked == Asked::Delete {
             self.seen.note("a delete");
+            if self.is_declared.get() {
+                self.seen.note("a delete that went on without a data centre");
+            }
             if stands_still {
                 self.seen.note("a delete while a mirror stood still");
             }
@@ -435,8 +463,9 @@ impl World {
         }
         let porter = Porter {
             writer: Arc::clone(&process.asked_by_peers),
+            store: Arc::clone(&process.store),
             line: Arc::clone(&node.machine.line),
-            clock: Arc::clone(&process.store.reads.clock),
+            us: NAMES[node.at.0].parse().unwrap(),
             state: process.state(),
             defect: self.defect,
         };
@@ -469,10 +498,10 @@ impl World {
         self.nodes[n].memory.set(memory);
     }
 
-    fn ready(&self, n: usize) -> Option<(Rc<StoreNode>, CancellationToken)> {
+    pub(super) fn ready(&self, n: usize) -> Option<(Arc<StoreNode>, CancellationToken)> {
         let running = self.nodes[n].running.borrow();
         let Running { process, crashed } = running.as_ref().filter(|running| running.process.is_ready())?;
-        Some((Rc::clone(&process.store), crashed.clone()))
+        Some((Arc::clone(&process.store), crashed.clone()))
     }
 
     pub(super) fn some_node(&self) -> usize {
@@ -519,11 +548,11 @@ impl DataCentre {
 }
 
 /// Right, nearly right, or wrong.
-pub(super) fn some_ahead_ms(chance: &Chance) -> i64 {
+pub(super) fn some_ahead_ms(chance: &Chance, max: i64) -> i64 {
     let mut chance = chance.lock().unwrap();
     match chance.random_range(0..4) {
         0 => 0,
         1 => chance.random_range(-8_000..=8_000),
-        _ => chance.random_range(-AHEAD_MS_MAX..=AHEAD_MS_MAX),
+        _ => chance.random_range(-max..=max),
     }
 }
