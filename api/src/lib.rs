@@ -54,6 +54,6 @@ pub use routes::{
     routes,
 };
 pub use seal::{OpenError, RingSecret, Sealer, SealerError, Secret, SessionKey};
-pub use serve::serve;
+pub use serve::{serve, serve_connection};
 pub use store::{Backend, Store, Stores};
 pub use tls::Tls;

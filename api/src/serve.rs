@@ -50,6 +50,15 @@ pub async fn serve(
     lanes.wait().await;
 }
 
+/// Serves one connection that somebody else has accepted, and which is no TCP of this machine, until it ends or `stop`.
+pub async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    routes: Routes,
+    stop: CancellationToken,
+) {
+    requests(stream, None, routes, stop).await;
+}
+
 /// The next connection and its place. `None` when it is time to stop.
 async fn accept(
     listener: &TcpListener,

@@ -26,7 +26,7 @@ use schemas::{Dc, DcState, Declaration, Headers, KeyId, StoreName, Until, Versio
 
 pub use self::{
     address::{ParsePeerUrlError, PeerTls, PeerUrl, TlsName},
-    http::{BucketAsked, HttpPeer, LogPiece, Silence, Us},
+    http::{BucketAsked, CONNECT_PATIENCE, HttpPeer, LogPiece, Silence, Us},
     metrics::PeerMetrics,
 };
 use crate::{Answer, Deadline, NoAnswer};

@@ -23,7 +23,10 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_rustls::HttpsConnector;
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{
+        Client,
+        connect::{Connect, HttpConnector},
+    },
     rt::{TokioExecutor, TokioTimer},
 };
 use schemas::{Dc, Declaration, Offset, Partition, StoreName, Topic};
@@ -45,7 +48,7 @@ use super::{
 use crate::{Acknowledged, Answer, Deadline, NoAnswer};
 
 /// A peer that is not there says nothing: its address is tried no longer than this.
-const CONNECT_PATIENCE: Duration = Duration::from_millis(300);
+pub const CONNECT_PATIENCE: Duration = Duration::from_millis(300);
 
 /// Connections that nobody uses are kept for so long.
 const IDLE_MAX: Duration = Duration::from_secs(60);
@@ -59,17 +62,20 @@ const LOG_PATIENCE: Duration = Duration::from_secs(5);
 /// The part of what is left that a peer's answer needs to get back: it is told to be done before.
 const WAY_BACK: Duration = Duration::from_millis(100);
 
-type PeerClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+type PeerClient<C> = Client<C, Full<Bytes>>;
 
-/// Another data centre, at the addresses of its nodes.
-pub struct HttpPeer {
+/// TCP, and TLS over it where a peer is to be spoken to so.
+type TcpOrTls = HttpsConnector<HttpConnector>;
+
+/// Another data centre, at the addresses of its nodes. `C` makes connections to them.
+pub struct HttpPeer<C = TcpOrTls> {
     dc: Dc,
     us: Us,
     nodes: Vec<PeerUrl>,
     /// The node that answered last.
     preferred: AtomicUsize,
     /// Replaced when this node gets another certificate.
-    client: RwLock<PeerClient>,
+    client: RwLock<PeerClient<C>>,
     state: Mutex<State>,
     metrics: PeerMetrics,
 }
@@ -161,8 +167,23 @@ impl HttpPeer {
     /// # Panics
     /// Without a single node: the configuration sees to that.
     pub fn new(us: Us, dc: Dc, nodes: Vec<PeerUrl>, tls: Option<PeerTls>, metrics: PeerMetrics) -> Self {
+        Self::over(tcp_or_tls(tls), us, dc, nodes, metrics)
+    }
+
+    /// Shows it another certificate, or trusts other authorities, from the next call on.
+    pub fn show_tls(&self, tls: Option<PeerTls>) {
+        *self.client.write().expect("no holder panics") = client(tcp_or_tls(tls));
+    }
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> HttpPeer<C> {
+    /// The same over connections that `connector` makes, which is to give up after [`CONNECT_PATIENCE`].
+    ///
+    /// # Panics
+    /// Without a single node.
+    pub fn over(connector: C, us: Us, dc: Dc, nodes: Vec<PeerUrl>, metrics: PeerMetrics) -> Self {
         assert!(!nodes.is_empty(), "a peer has a node at least");
-        let client = RwLock::new(client(tls));
+        let client = RwLock::new(client(connector));
         metrics.expect(&dc);
         Self { dc, us, nodes, preferred: AtomicUsize::new(0), client, state: Mutex::default(), metrics }
     }
@@ -229,11 +250,6 @@ impl HttpPeer {
             end: Offset(offset(LOG_END)?),
             entries: frames::decode(answer.into_body()).map_err(strange)?,
         })
-    }
-
-    /// Shows it another certificate, or trusts other authorities, from the next call on.
-    pub fn show_tls(&self, tls: Option<PeerTls>) {
-        *self.client.write().expect("no holder panics") = client(tls);
     }
 
     /// Does not ask it any more, for this reason, until it is `None`.
@@ -458,7 +474,7 @@ impl HttpPeer {
     }
 }
 
-impl Peer for HttpPeer {
+impl<C: Connect + Clone + Send + Sync + 'static> Peer for HttpPeer<C> {
     fn dc(&self) -> &Dc {
         &self.dc
     }
@@ -491,7 +507,7 @@ impl Peer for HttpPeer {
     }
 }
 
-impl fmt::Debug for HttpPeer {
+impl<C> fmt::Debug for HttpPeer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HttpPeer({})", self.dc)
     }
@@ -507,15 +523,19 @@ impl fmt::Display for WithSources<'_> {
     }
 }
 
-fn client(tls: Option<PeerTls>) -> PeerClient {
+fn tcp_or_tls(tls: Option<PeerTls>) -> TcpOrTls {
     let mut connector = HttpConnector::new();
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(CONNECT_PATIENCE));
+    over_tls(connector, tls)
+}
+
+fn client<C: Connect + Clone>(connector: C) -> PeerClient<C> {
     Client::builder(TokioExecutor::new())
         .pool_idle_timeout(IDLE_MAX)
         .pool_timer(TokioTimer::new())
-        .build(over_tls(connector, tls))
+        .build(connector)
 }
 
 /// How long somebody there may take for an answer that comes back in time, in milliseconds.

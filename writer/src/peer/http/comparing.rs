@@ -4,6 +4,7 @@ use std::{fmt::Write, time::Duration};
 
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
+use hyper_util::client::legacy::connect::Connect;
 use schemas::{Beacon, KeyId, StoreName};
 use serde::de::DeserializeOwned;
 
@@ -32,7 +33,7 @@ pub struct BucketAsked {
     pub beacon: Option<Beacon>,
 }
 
-impl HttpPeer {
+impl<C: Connect + Clone + Send + Sync + 'static> HttpPeer<C> {
     /// What its view holds of a store, in sums, from the hour `cut` on.
     ///
     /// # Errors
