@@ -313,8 +313,9 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpPeer<C> {
         exchange
     }
 
-    /// The node that answered last is asked first; the next one when it cannot be reached, breaks off, or takes longer than nearly
-    /// all answers do (`hedge_after`, if at all). The first answer counts: to be asked twice harms nobody.
+    /// The node that answered last is asked first; the next one when it cannot be reached, breaks off, refuses, or takes longer than
+    /// nearly all answers do (`hedge_after`, if at all). The first answer counts that is no refusal, which a node gives for itself
+    /// alone: to be asked twice harms nobody.
     async fn try_nodes(
         &self,
         method: Method,
@@ -332,11 +333,16 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpPeer<C> {
         };
         let mut calls: FuturesUnordered<_> = untried.next().map(begin).into_iter().collect();
         let (mut silence, mut passed) = (Silence::Unreachable, pin!(sleep(deadline.left())));
+        let mut refusal = None;
         loop {
             let hedge = hedge_after.filter(|_| untried.peek().is_some());
             tokio::select! {
                 biased;
                 Some((node, began, exchanged)) = calls.next() => match exchanged {
+                    Ok(answer) if is_refusal(&answer) && (!calls.is_empty() || untried.peek().is_some()) => {
+                        refusal = Some(answer);
+                        calls.extend(untried.next().map(begin));
+                    }
                     Ok(answer) => {
                         self.preferred.store(node, Ordering::Relaxed);
                         if hedge_after.is_some() {
@@ -352,14 +358,15 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpPeer<C> {
                         }
                         calls.extend(untried.next().map(begin));
                         if calls.is_empty() {
-                            return Exchange { answer: Err(silence), may_be_elsewhere: false };
+                            let may_be_elsewhere = silence != Silence::Unreachable;
+                            return Exchange { answer: refusal.ok_or(silence), may_be_elsewhere };
                         }
                     }
                 },
                 () = &mut passed => {
                     // It may be that only this node hangs.
                     self.preferred.store((preferred + 1) % count, Ordering::Relaxed);
-                    return Exchange { answer: Err(Silence::NoAnswer), may_be_elsewhere: false };
+                    return Exchange { answer: refusal.ok_or(Silence::NoAnswer), may_be_elsewhere: true };
                 }
                 () = sleep(hedge.unwrap_or_default()), if hedge.is_some() => calls.extend(untried.next().map(begin)),
             }
@@ -536,6 +543,13 @@ fn client<C: Connect + Clone>(connector: C) -> PeerClient<C> {
         .pool_idle_timeout(IDLE_MAX)
         .pool_timer(TokioTimer::new())
         .build(connector)
+}
+
+/// Whether a node says that it does nothing at the moment: not ready, no room. Who is in between says so in other words.
+fn is_refusal(answer: &Response<Bytes>) -> bool {
+    let says_so = |Refusal { outcome, .. }: &Refusal| outcome == "refused";
+    answer.status() == StatusCode::SERVICE_UNAVAILABLE
+        && serde_json::from_slice(answer.body()).is_ok_and(|refusal| says_so(&refusal))
 }
 
 /// How long somebody there may take for an answer that comes back in time, in milliseconds.

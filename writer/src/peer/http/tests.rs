@@ -34,12 +34,17 @@ fn us() -> Us {
 
 /// A listener that gives this answer to one request, or hangs up on it.
 fn answering(answer: Option<String>) -> SocketAddr {
+    answering_after(Duration::ZERO, answer)
+}
+
+fn answering_after(time: Duration, answer: Option<String>) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut request = [0; 4096];
         let _bytes = stream.read(&mut request).unwrap();
+        thread::sleep(time);
         if let Some(answer) = answer {
             stream.write_all(answer.as_bytes()).unwrap();
         }
@@ -120,6 +125,27 @@ async fn another_node_is_asked_where_one_is_not_there() {
         .delete(&store, &tombstone(), Round::First, Deadline::within(Duration::from_secs(5)))
         .await;
     assert_eq!(answer, Answer::Done(Acknowledged::by(version(5), BTreeSet::new())));
+}
+
+#[tokio::test]
+async fn a_node_that_refuses_speaks_for_itself_alone() {
+    let (store, deadline) = ("sessions".parse().unwrap(), || Deadline::within(Duration::from_secs(2)));
+    let refuses = || answering(http(503, "{\"detail\":\"why\",\"outcome\":\"refused\"}"));
+    let ask = async |nodes: [SocketAddr; 2]| {
+        peer(&nodes).delete(&store, &tombstone(), Round::First, deadline()).await
+    };
+    let done = Answer::Done(Acknowledged::by(version(5), BTreeSet::new()));
+    let there = answering(http(200, &answer("codfw", "done", version(5))));
+    assert_eq!(ask([refuses(), there]).await, done);
+    // A second node is asked since the first takes long; it refuses, and the first is waited for.
+    let slow = answering_after(Duration::from_secs(1), http(200, &answer("codfw", "done", version(5))));
+    assert_eq!(ask([slow, refuses()]).await, done);
+    let refused = Answer::from(NoAnswer::Refused("why".into()));
+    assert_eq!(ask([refuses(), refuses()]).await, refused);
+    assert_eq!(ask([refuses(), nobody()]).await, refused);
+    let unknown = Answer::from(NoAnswer::Unknown("why".into()));
+    assert_eq!(ask([refuses(), answering(None)]).await, unknown, "it may have stored it");
+    assert_eq!(ask([refuses(), hanging()]).await, unknown);
 }
 
 /// A listener that takes a request and never answers.
