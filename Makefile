@@ -3,7 +3,7 @@
 PORT ?= 8081
 DATA_DIR ?= solera-data
 
-.PHONY: help run run-kafka run-dcs test hostile nightly instructions figures dist deps deps-tests fmt
+.PHONY: help run run-kafka run-dcs test hostile nightly chaos instructions figures dist deps deps-tests fmt
 
 help:
 	@echo 'make run      builds what is missing and starts Solera on this machine (PORT=8081, DATA_DIR=solera-data)'
@@ -11,6 +11,7 @@ help:
 	@echo 'make run-dcs  two data centres on two brokers with MirrorMaker between them, two nodes each (8081 to 8084)'
 	@echo 'make test     checks everything that CI checks, with the minutes of each step'
 	@echo 'make nightly  kills the program 5,000 times, runs 100,000 seeds of the simulation, fails more disks and clocks'
+	@echo 'make chaos    two data centres on real Kafka and MirrorMaker under every fault, 10,000 deletes under random cuts, half an hour'
 	@echo 'make figures  measures the figures of docs/benchmarks.md, over an hour (FIGURES="kafka-post kafka-get --small" for less)'
 	@echo 'make instructions  counts those of a GET, a POST and an applied event, and compares (RECORD=1 writes them down)'
 	@echo 'make hostile  slow clients and a fuzzer of others against the program, about three minutes'
@@ -33,6 +34,10 @@ test: deps-tests
 nightly: deps-tests
 	SOLERA_KILLS=5000 SOLERA_SIM_SEEDS=100000 cargo test --profile ci --workspace --locked --test solera -- --nocapture chaos:: sim::
 	SOLERA_FAULTS=all cargo test --profile ci --workspace --locked --test solera -- --nocapture --test-threads 1 faults::
+
+chaos: deps-tests
+	@scripts/kafka-fetch.sh
+	SOLERA_CHAOS=all cargo test --profile ci --workspace --locked --test solera -- --nocapture two_dcs::
 
 figures: deps
 	@scripts/figures.sh $(FIGURES)

@@ -14,7 +14,7 @@ mod small_disk;
 mod strace;
 
 mod broken_disk;
-mod clocks;
+pub(crate) mod clocks;
 mod full_disk;
 mod slow_disk;
 

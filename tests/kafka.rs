@@ -11,7 +11,7 @@ mod holes;
 mod load;
 mod mirror;
 mod misled_mirrors;
-mod nodes;
+pub(crate) mod nodes;
 mod rolling;
 mod three;
 

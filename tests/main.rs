@@ -32,3 +32,4 @@ mod sim;
 mod slow_readers;
 mod tidy;
 mod tls;
+mod two_dcs;

@@ -107,7 +107,8 @@ fn set(file: &Path, ahead_s: i64) {
     fs::rename(&written, file).expect("put the clock's file in place");
 }
 
-fn library() -> PathBuf {
+/// The one for programs with several threads.
+pub(crate) fn library() -> PathBuf {
     let folder = |name: &str| Path::new("/usr/lib").join(name).join("faketime/libfaketimeMT.so.1");
     let found = ["x86_64-linux-gnu", "aarch64-linux-gnu", "", "../lib64"]
         .map(folder)

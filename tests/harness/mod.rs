@@ -23,9 +23,10 @@ mod wait;
 
 pub(crate) use dcs::{SECRET, TwoDcs, free, launch};
 pub(crate) use http::{Connection, Response, message, socket};
-pub(crate) use kafka::Kafka;
+pub(crate) use kafka::{Broker, Kafka};
 pub(crate) use mirror::Mirror;
 pub(crate) use node::{Launch, Node, program};
+pub(crate) use proxy::Proxy;
 pub(crate) use sessions::{Sessions, check_sessions, session, write_sessions};
 pub(crate) use tls::{Authority, Issued, TlsClient};
 pub(crate) use wait::eventually;

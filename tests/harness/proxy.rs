@@ -1,4 +1,4 @@
-//! A cable between two processes that a test can cut, slow down, or let answers fall off.
+//! A cable between two processes that a test can cut, slow down, or let answers or everything fall off.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -27,9 +27,10 @@ struct Cable {
 struct State {
     is_cut: bool,
     loses_answers: bool,
+    loses_all: bool,
     one_way: Duration,
     ended: bool,
-    /// How many pieces of bytes were held up or lost.
+    /// How many pieces of bytes were held up, slowed down or lost.
     faults: u64,
 }
 
@@ -68,19 +69,26 @@ impl Proxy {
         self.change(|state| state.loses_answers = true);
     }
 
+    /// Half open: connections are taken and stay, and nothing of what is said on them arrives, then or later.
+    pub(crate) fn lose_all(&self) {
+        self.change(|state| state.loses_all = true);
+    }
+
     /// Each piece of bytes takes so long, one way.
     pub(crate) fn slow_down(&self, one_way: Duration) {
         self.change(|state| state.one_way = one_way);
     }
 
-    /// All is in order again.
+    /// All is in order again. A connection on which something was lost stays silent that way, as one does whose other end
+    /// is gone.
     pub(crate) fn mend(&self) {
         self.change(|state| {
-            (state.is_cut, state.loses_answers, state.one_way) = (false, false, Duration::ZERO);
+            (state.is_cut, state.loses_answers, state.loses_all) = (false, false, false);
+            state.one_way = Duration::ZERO;
         });
     }
 
-    /// How many pieces of bytes were held up or lost so far.
+    /// How many pieces of bytes were held up, slowed down or lost so far.
     pub(crate) fn faults(&self) -> u64 {
         self.cable.lock().faults
     }
@@ -105,15 +113,21 @@ impl Cable {
     }
 
     /// Waits while the cable is cut; what holds when it is not.
-    fn passes(&self) -> State {
+    fn passes(&self, way: Way) -> State {
         let mut state = self.lock();
-        if state.is_cut {
+        if state.is_cut || state.loses(way) || !state.one_way.is_zero() {
             state.faults += 1;
         }
         while state.is_cut {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         *state
+    }
+}
+
+impl State {
+    fn loses(self, way: Way) -> bool {
+        self.loses_all || self.loses_answers && way == Way::Back
     }
 }
 
@@ -130,13 +144,15 @@ fn connect(client: TcpStream, target: SocketAddr, cable: &Arc<Cable>) -> io::Res
 
 fn carry(mut from: TcpStream, mut to: TcpStream, way: Way, cable: &Cable) {
     let mut bytes = vec![0; READ_BYTES];
+    // What comes after a gap is no HTTP any more, so it is lost, too.
+    let mut has_lost = false;
     while let Ok(read) = from.read(&mut bytes) {
         if read == 0 {
             break;
         }
-        let state = cable.passes();
-        if state.loses_answers && way == Way::Back {
-            cable.lock().faults += 1;
+        let state = cable.passes(way);
+        has_lost |= state.loses(way);
+        if has_lost {
             continue;
         }
         thread::sleep(state.one_way);

@@ -9,7 +9,7 @@ use crate::harness::{
 };
 
 /// A configuration of the data centre `dc` on this broker, and one more line.
-pub(super) fn config(kafka: &Kafka, dc: &str, line: &str) -> String {
+pub(crate) fn config(kafka: &Kafka, dc: &str, line: &str) -> String {
     format!(
         "dc: {dc}\nlog_level: info\n\
          log: {{ kafka: {{ bootstrap_servers: '{}', replication: 1, partitions: 4 }} }}\n\
@@ -20,7 +20,7 @@ pub(super) fn config(kafka: &Kafka, dc: &str, line: &str) -> String {
 }
 
 /// A node with the secrets that all nodes of these tests share.
-pub(super) fn launch(config: &str) -> Launch {
+pub(crate) fn launch(config: &str) -> Launch {
     Launch::serve(config).file("index", "11".repeat(32)).file("ring", "22".repeat(32))
 }
 
@@ -33,7 +33,7 @@ pub(super) fn topics(command: &str, config: &str) -> (Option<i32>, String) {
 }
 
 /// Makes the topics of a configuration.
-pub(super) fn apply_topics(config: &str) {
+pub(crate) fn apply_topics(config: &str) {
     let (code, said) = topics("apply", config);
     assert_eq!(code, Some(0), "{said}");
 }

@@ -1,0 +1,69 @@
+//! Which faults happen, one after the other, for how long, and how soon all is as it should be again.
+
+use std::time::Duration;
+
+use super::{
+    faults::Fault,
+    history::Dc::{Codfw, Eqiad},
+};
+
+/// One fault, under load.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scenario {
+    pub(super) name: &'static str,
+    pub(super) fault: Fault,
+    /// How long it lasts, and longer if the load is slow.
+    pub(super) lasts: Duration,
+    /// From its end to the same answers from all nodes.
+    pub(super) converges_within: Duration,
+}
+
+/// From the last fault to the same answers everywhere.
+const CONVERGES: Duration = Duration::from_secs(10);
+
+/// From the start of MirrorMaker, which takes 15 s to begin.
+const MIRROR_CONVERGES: Duration = Duration::from_secs(30);
+
+/// Every kind of fault once, for so long as it takes to bite.
+pub(super) fn brief() -> Vec<Scenario> {
+    vec![
+        of("cut both ways", Fault::CutBothWays, 5, CONVERGES),
+        of("cut one way", Fault::CutOneWay(Codfw), 3, CONVERGES),
+        of("answers lost after the append", Fault::LoseAnswers(Codfw), 3, CONVERGES),
+        of("150 ms more there and back", Fault::SlowDown, 3, CONVERGES),
+        of("half open", Fault::HalfOpen(Eqiad), 3, CONVERGES),
+        of("node killed amid deletes", Fault::KillNodeAmidDeletes, 1, CONVERGES),
+        of("clocks 10 minutes off", Fault::SkewClocks, 4, CONVERGES),
+        of("MirrorMaker frozen", Fault::FreezeMirror(Codfw), 4, CONVERGES),
+        of("broker of codfw frozen", Fault::FreezeBroker(Codfw), 5, CONVERGES),
+        of("broker of eqiad killed", Fault::KillBroker(Eqiad), 2, CONVERGES),
+        of("MirrorMaker killed", Fault::KillMirror(Eqiad), 2, MIRROR_CONVERGES),
+    ]
+}
+
+/// All of them in both data centres, and longer: past the sessions that brokers and MirrorMaker keep with each other.
+pub(super) fn whole() -> Vec<Scenario> {
+    let mut all = vec![
+        of("cut both ways", Fault::CutBothWays, 20, CONVERGES),
+        of("cut both ways, and mirrors", Fault::CutAll, 20, CONVERGES),
+        of("150 ms more there and back", Fault::SlowDown, 20, CONVERGES),
+        of("node killed amid deletes", Fault::KillNodeAmidDeletes, 5, CONVERGES),
+        of("clocks 10 minutes off", Fault::SkewClocks, 20, CONVERGES),
+    ];
+    for dc in [Eqiad, Codfw] {
+        all.extend([
+            of("cut one way", Fault::CutOneWay(dc), 10, CONVERGES),
+            of("answers lost after the append", Fault::LoseAnswers(dc), 10, CONVERGES),
+            of("half open", Fault::HalfOpen(dc), 10, CONVERGES),
+            of("MirrorMaker frozen", Fault::FreezeMirror(dc), 15, CONVERGES),
+            of("MirrorMaker killed", Fault::KillMirror(dc), 10, MIRROR_CONVERGES),
+            of("broker frozen", Fault::FreezeBroker(dc), 30, CONVERGES),
+            of("broker killed", Fault::KillBroker(dc), 10, CONVERGES),
+        ]);
+    }
+    all
+}
+
+const fn of(name: &'static str, fault: Fault, lasts_s: u64, converges_within: Duration) -> Scenario {
+    Scenario { name, fault, lasts: Duration::from_secs(lasts_s), converges_within }
+}
