@@ -1,6 +1,11 @@
 //! What is done to two data centres: how, to whom, and what shows that it happened.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{
+    process::{Command, ExitStatus},
+    sync::Arc,
+    thread,
+    time::Duration,
+};
 
 use rand::{Rng, rngs::StdRng};
 
@@ -17,6 +22,9 @@ use crate::{
 
 /// A round trip of 150 ms, as between continents.
 const ONE_WAY: Duration = Duration::from_millis(75);
+
+/// So slow that a delete which is seen on its way is on its way when its node is killed.
+const CRAWLING: Duration = Duration::from_millis(200);
 
 /// How far wrong clocks are.
 const SKEW_S: i32 = 600;
@@ -45,7 +53,7 @@ pub(super) enum Fault {
     FreezeMirror(Dc),
     KillBroker(Dc),
     FreezeBroker(Dc),
-    /// While calls are slow, so that deletes are on their way.
+    /// While it waits for the other data centre's answers to deletes.
     KillNodeAmidDeletes,
     SkewClocks,
     /// One cut after the other, each of a kind, at a place and for a time of chance.
@@ -108,18 +116,22 @@ impl Fault {
             Self::CutOneWay(dc) => sites.cables_to(dc).into_iter().for_each(Proxy::cut),
             Self::LoseAnswers(dc) => sites.cables_to(dc).into_iter().for_each(Proxy::lose_answers),
             Self::HalfOpen(dc) => sites.cables_to(dc).into_iter().for_each(Proxy::lose_all),
-            Self::SlowDown => slow_down(sites),
+            Self::SlowDown => sites.cables().iter().for_each(|cable| cable.slow_down(ONE_WAY)),
             Self::KillMirror(dc) => sites.mirror_mut(dc).kill9(),
             Self::FreezeMirror(dc) => sites.mirror(dc).freeze(),
             Self::KillBroker(dc) => sites.broker(dc).kill9(),
             Self::FreezeBroker(dc) => sites.broker(dc).freeze(),
             Self::KillNodeAmidDeletes => {
-                slow_down(sites);
-                let (requests, before) = (clients.requests(), pieces(sites));
-                eventually("deletes are on their way", Duration::from_secs(10), || {
-                    (requests + 100 < clients.requests() && before < pieces(sites)).then_some(())
+                sites.cables().iter().for_each(|cable| cable.slow_down(CRAWLING));
+                eventually("a delete is on its way", Duration::from_secs(30), || {
+                    (0 < clients.deletes_at(KILLED)).then_some(())
+                });
+                let before = pieces(sites);
+                eventually("others are asked", Duration::from_secs(30), || {
+                    (before < pieces(sites) && 0 < clients.deletes_at(KILLED)).then_some(())
                 });
                 sites.node_mut(KILLED).kill9();
+                sites.cables().iter().for_each(Proxy::mend);
             }
             Self::SkewClocks => SKEWED.into_iter().for_each(|(at, by_s)| skew(sites.node_mut(at), by_s)),
             Self::RandomCuts => {}
@@ -188,10 +200,6 @@ pub(super) fn cut_somewhere(sites: &Sites, chance: &mut StdRng) {
     thread::sleep(Duration::from_millis(chance.random_range(0..600)));
 }
 
-fn slow_down(sites: &Sites) {
-    sites.cables().iter().for_each(|cable| cable.slow_down(ONE_WAY));
-}
-
 /// How many pieces of bytes were held up or lost between the data centres so far.
 fn pieces(sites: &Sites) -> u64 {
     sites.cables().iter().map(Proxy::faults).sum()
@@ -199,9 +207,13 @@ fn pieces(sites: &Sites) -> u64 {
 
 /// Ends a node, and starts it with a wall clock that is so far ahead. Its monotonic clock is left alone.
 fn skew(node: &mut Node, by_s: i32) {
-    let line =
-        format!("FAKETIME={by_s:+} DONT_FAKE_MONOTONIC=1 LD_PRELOAD={} exec \"$@\"", library().display());
-    node.through(Some(&line));
+    let shim = node.data_dir().with_file_name("cnd_timedwait.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/two_dcs/cnd_timedwait.c");
+    let compiled = Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(source).status();
+    assert!(compiled.as_ref().is_ok_and(ExitStatus::success), "{source}: {compiled:?}");
+    let preloaded = format!("{} {}", shim.display(), library().display());
+    let clock = format!("FAKETIME={by_s:+} DONT_FAKE_MONOTONIC=1 LD_PRELOAD='{preloaded}'");
+    node.through(Some(&format!("{clock} exec \"$@\"")));
     node.restart();
 }
 

@@ -87,6 +87,12 @@ impl Dc {
 impl At {
     pub(super) const ALL: [Self; 4] =
         [Self(Dc::Eqiad, 0), Self(Dc::Eqiad, 1), Self(Dc::Codfw, 0), Self(Dc::Codfw, 1)];
+
+    /// Its place in [`Self::ALL`].
+    pub(super) const fn number(self) -> usize {
+        let Self(dc, node) = self;
+        2 * dc as usize + node
+    }
 }
 
 impl Op {

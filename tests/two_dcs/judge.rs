@@ -18,6 +18,9 @@ use super::history::{Asked, At, Dc, Key, Moment, Op, Told, Value};
 
 pub(super) use self::breach::{Breach, Kind};
 
+/// How long a delete waits for the data centres that it asks, less what clocks and schedulers are good for: 1.5 s of 2.5.
+const FIRST_ROUND: Duration = Duration::from_millis(1400);
+
 /// What must hold of these requests, and what is forgiven.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Case<'a> {
@@ -58,32 +61,29 @@ pub(super) fn judge(case: Case<'_>) -> Vec<Breach> {
 
 /// A request that failed where nothing excuses it.
 fn unexcused(op: &Op, excuses: &[Excuse]) -> Option<Breach> {
-    let mut hit_by = excuses.iter().filter(|excuse| op.ran_within(excuse.from, excuse.until));
-    let At(dc, _) = op.at;
-    match &op.told {
-        Told::Done | Told::Found(_) => None,
-        Told::Strange(_) => Some(Breach::of(Kind::Error, op, [])),
-        Told::Refused(_) | Told::Unknown(_) => {
-            let is_excused = hit_by.any(|excuse| excuse.harm.excuses_failure(op));
-            (!is_excused).then(|| Breach::of(Kind::Error, op, []))
-        }
-        Told::Unconfirmed(by) => {
-            let excused: Vec<_> = hit_by.collect();
-            let is_excused = |by: &Dc| {
-                excused.iter().any(|excuse| {
-                    excuse.harm.sick.contains(&op.at) || excuse.harm.unconfirmed.contains(&(dc, *by))
-                })
-            };
-            let all = !by.is_empty() && by.iter().all(is_excused);
-            (!all).then(|| Breach::of(Kind::Unconfirmed, op, []))
-        }
-    }
+    let hit_by: Vec<_> = excuses
+        .iter()
+        .filter(|excuse| op.ran_within(excuse.from, excuse.until))
+        .map(|excuse| &excuse.harm)
+        .collect();
+    let is_sick = hit_by.iter().any(|harm| harm.sick.contains(&op.at));
+    let may_lack = |by: &Dc| hit_by.iter().any(|harm| harm.unconfirmed.contains(&(op.at.0, *by)));
+    let kind = match &op.told {
+        Told::Done | Told::Found(_) => return None,
+        Told::Strange(_) => Kind::Error,
+        Told::Refused(_) | Told::Unknown(_) | Told::Unconfirmed(_) if is_sick => return None,
+        Told::Unconfirmed(by) if !by.is_empty() && by.iter().all(may_lack) => return None,
+        Told::Refused(_) | Told::Unknown(_) | Told::Unconfirmed(_) if is_late(op) => Kind::Late,
+        Told::Refused(_) | Told::Unknown(_) => Kind::Error,
+        Told::Unconfirmed(_) => Kind::Unconfirmed,
+    };
+    Some(Breach::of(kind, op, []))
 }
 
-impl Harm {
-    fn excuses_failure(&self, op: &Op) -> bool {
-        self.sick.contains(&op.at)
-    }
+/// A delete that waited for as long as it waits for anybody.
+fn is_late(op: &Op) -> bool {
+    let took = op.ended.saturating_sub(op.invoked);
+    op.asked == Asked::Delete && op.ended != Moment::MAX && FIRST_ROUND <= took
 }
 
 /// What happened to one session.

@@ -40,6 +40,8 @@ pub(super) struct Clients {
     started: AtomicU64,
     requests: AtomicU64,
     deletes: AtomicU64,
+    /// At work now, by node.
+    deletes_at: [AtomicU64; 4],
     values: AtomicU64,
     /// Connections from before are not used any more: their node may have died.
     generation: AtomicU64,
@@ -64,6 +66,7 @@ impl Clients {
             started: zero(),
             requests: zero(),
             deletes: zero(),
+            deletes_at: At::ALL.map(|_| zero()),
             values: zero(),
             generation: zero(),
         })
@@ -86,6 +89,11 @@ impl Clients {
     /// How many of them were deletes.
     pub(super) fn deletes(&self) -> u64 {
         self.deletes.load(Ordering::Relaxed)
+    }
+
+    /// How many deletes a node is at work on.
+    pub(super) fn deletes_at(&self, at: At) -> u64 {
+        self.deletes_at[at.number()].load(Ordering::SeqCst)
     }
 
     /// Reads these sessions at all nodes.
@@ -191,23 +199,26 @@ impl Client {
     }
 
     fn ask(&mut self, key: Key, at: At, asked: Asked) -> Op {
+        // IMPORTANT: the time before the generation. Who began after a restart was over uses no connection from before.
+        let invoked = self.clients.now();
         let generation = self.clients.generation.load(Ordering::SeqCst);
         if self.generation != generation {
             self.generation = generation;
             self.connections = [const { None }; 4];
         }
-        let invoked = self.clients.now();
+        let is_delete = u64::from(asked == Asked::Delete);
+        self.clients.deletes_at[at.number()].fetch_add(is_delete, Ordering::SeqCst);
         let (told, has_ended) = self.exchange(key, at, asked);
+        self.clients.deletes_at[at.number()].fetch_sub(is_delete, Ordering::SeqCst);
         let ended = if has_ended { self.clients.now() } else { Moment::MAX };
         Op { key, at, asked, told, invoked, ended }
     }
 
     /// What came of a request, and whether it can be said to have ended.
     fn exchange(&mut self, key: Key, at: At, asked: Asked) -> (Told, bool) {
-        let node = At::ALL.iter().position(|each| *each == at).expect("one of the four");
-        let slot = &mut self.connections[node];
+        let slot = &mut self.connections[at.number()];
         if slot.is_none() {
-            match Connection::open(self.clients.nodes[node]) {
+            match Connection::open(self.clients.nodes[at.number()]) {
                 Ok(open) => *slot = Some(open),
                 Err(error) => return (Told::Refused(format!("nobody listens: {error}")), true),
             }

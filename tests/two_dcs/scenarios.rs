@@ -12,8 +12,10 @@ use super::{
 pub(super) struct Scenario {
     pub(super) name: &'static str,
     pub(super) fault: Fault,
-    /// How long it lasts, and longer if the load is slow.
+    /// How long it lasts at least.
     pub(super) lasts: Duration,
+    /// How many requests begin under it at least.
+    pub(super) requests: u64,
     /// From its end to the same answers from all nodes.
     pub(super) converges_within: Duration,
 }
@@ -23,6 +25,11 @@ const CONVERGES: Duration = Duration::from_secs(10);
 
 /// From the start of MirrorMaker, which takes 15 s to begin.
 const MIRROR_CONVERGES: Duration = Duration::from_secs(30);
+
+/// Under each fault; the whole of a brief run has some thousands.
+const BRIEFLY: u64 = 200;
+
+const AT_LENGTH: u64 = 1000;
 
 /// Every kind of fault once, for so long as it takes to bite.
 pub(super) fn brief() -> Vec<Scenario> {
@@ -61,9 +68,14 @@ pub(super) fn whole() -> Vec<Scenario> {
             of("broker killed", Fault::KillBroker(dc), 10, CONVERGES),
         ]);
     }
-    all
+    all.into_iter().map(|scenario| Scenario { requests: AT_LENGTH, ..scenario }).collect()
+}
+
+/// One cut after the other, until so many deletes were asked for.
+pub(super) const fn random_cuts() -> Scenario {
+    of("cuts of chance", Fault::RandomCuts, 0, CONVERGES)
 }
 
 const fn of(name: &'static str, fault: Fault, lasts_s: u64, converges_within: Duration) -> Scenario {
-    Scenario { name, fault, lasts: Duration::from_secs(lasts_s), converges_within }
+    Scenario { name, fault, lasts: Duration::from_secs(lasts_s), requests: BRIEFLY, converges_within }
 }

@@ -109,16 +109,16 @@ impl Sites {
     }
 
     pub(super) fn node(&self, at: At) -> &Node {
-        &self.nodes[number(at)]
+        &self.nodes[at.number()]
     }
 
     pub(super) fn node_mut(&mut self, at: At) -> &mut Node {
-        &mut self.nodes[number(at)]
+        &mut self.nodes[at.number()]
     }
 
     /// The cables over which nodes of the other data centre ask those of `dc`.
     pub(super) fn cables_to(&self, dc: Dc) -> [&Proxy; 2] {
-        dc.nodes().map(|at| &self.cables[number(at)])
+        dc.nodes().map(|at| &self.cables[at.number()])
     }
 
     /// All of them, in the order of [`At::ALL`].
@@ -151,16 +151,12 @@ impl Sites {
     }
 }
 
-fn number(At(dc, node): At) -> usize {
-    2 * dc as usize + node
-}
-
 fn config(dc: Dc, node: usize, broker: &Kafka, listens: &[SocketAddr; 4], cables: &[Proxy; 4]) -> String {
-    let others = dc.other().nodes().map(|at| format!("'http://{}'", cables[number(at)].address));
+    let others = dc.other().nodes().map(|at| format!("'http://{}'", cables[at.number()].address));
     let line = format!(
         "service_name: {dc}-{node}\nmemory_mb: 128\n{STRICT}\n\
          peers: {{ listen: '{}', dcs: {{ {}: {{ urls: [ {} ] }} }} }}",
-        listens[number(At(dc, node))],
+        listens[At(dc, node).number()],
         dc.other().name(),
         others.join(", "),
         dc = dc.name(),

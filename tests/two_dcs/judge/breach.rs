@@ -21,7 +21,9 @@ pub(in crate::two_dcs) enum Kind {
     Invented,
     /// A request failed where nothing was wrong.
     Error,
-    /// A delete says that a data centre did not confirm it, and nothing was wrong on the way there.
+    /// A delete waited in vain for who was not hit. It fails closed, and so it must; but somebody took his time.
+    Late,
+    /// A delete says at once that a data centre did not confirm it, and nothing was wrong on the way there.
     Unconfirmed,
 }
 

@@ -197,11 +197,26 @@ fn an_error_is_a_breach_where_nothing_excuses_it() {
 #[test]
 fn an_unconfirmed_delete_names_who_is_cut_off_and_nobody_else() {
     let cut = [harm(&[], &[(Dc::Eqiad, Dc::Codfw)])];
-    let by = |at, dcs: &[Dc]| [unconfirmed(at, (1.0, 2.0), dcs)];
+    let by = |at, dcs: &[Dc]| [unconfirmed(at, (1.0, 1.5), dcs)];
     assert_eq!(kinds(&by(E0, &[Dc::Codfw]), &cut, None), []);
     assert_eq!(kinds(&by(E0, &[Dc::Eqiad]), &cut, None), [Kind::Unconfirmed]);
     assert_eq!(kinds(&by(E0, &[Dc::Eqiad, Dc::Codfw]), &cut, None), [Kind::Unconfirmed]);
     assert_eq!(kinds(&by(E0, &[]), &cut, None), [Kind::Unconfirmed], "nobody is named");
     assert_eq!(kinds(&by(C0, &[Dc::Eqiad]), &cut, None), [Kind::Unconfirmed], "the other way is open");
     assert_eq!(kinds(&by(E0, &[Dc::Codfw]), &[], None), [Kind::Unconfirmed], "nothing is cut");
+}
+
+#[test]
+fn a_delete_that_waited_in_vain_is_late_and_one_that_did_not_wait_is_wrong() {
+    let by_nobody = |until| [unconfirmed(E0, (1.0, until), &[Dc::Codfw])];
+    assert_eq!(kinds(&by_nobody(2.5), &[], None), [Kind::Late]);
+    assert_eq!(kinds(&by_nobody(1.1), &[], None), [Kind::Unconfirmed]);
+    let unknown = |asked| [op(E0, (1.0, 3.5), asked, Told::Unknown("504".to_owned()))];
+    assert_eq!(kinds(&unknown(Asked::Delete), &[], None), [Kind::Late]);
+    assert_eq!(
+        kinds(&unknown(Asked::Set(Value(1))), &[], None),
+        [Kind::Error],
+        "nothing of the kind is said of writes"
+    );
+    assert_eq!(kinds(&unknown(Asked::Get), &[], None), [Kind::Error], "nor of reads");
 }
