@@ -18,6 +18,7 @@ use std::{
 
 use eventlog::Frontier;
 use schemas::{Message, Offset, Partition, PartitionCount, Sequence, Timestamp, Topic, WriterId};
+use tokio::time::Instant;
 
 pub use self::{
     numbers::{GapRules, Numbers},
@@ -57,6 +58,8 @@ struct Own {
     topic: Topic,
     metrics: OwnMetrics,
     returned: Mutex<Returned>,
+    /// When something of it was looked at last. This node itself writes into it all the time.
+    heard: Mutex<Option<Instant>>,
 }
 
 /// One partition of it.
@@ -102,8 +105,15 @@ impl Gaps {
     #[must_use]
     pub fn and_own(mut self, own: Topic, metrics: &GapMetrics) -> Self {
         let metrics = metrics.of_own(&own);
-        self.own = Some(Own { topic: own, metrics, returned: Mutex::default() });
+        self.own = Some(Own { topic: own, metrics, returned: Mutex::default(), heard: Mutex::default() });
         self
+    }
+
+    /// Whatever the own log holds before `tail` was there at the start, and is not looked at.
+    pub fn begin_own(&self, tail: &Frontier) {
+        if let Some(own) = &self.own {
+            own.returned.lock().expect("no holder panics").begin(tail);
+        }
     }
 
     /// Where no log is copied.
@@ -129,7 +139,7 @@ impl Gaps {
             let known = known.filter(|numbers| applied.get(partition) <= numbers.up_to);
             let numbers = known.unwrap_or_else(|| Numbers::begin(tail.get(partition), now));
             watched.insert(partition, Watched { numbers, is_paused: false, is_news: true });
-            log.silence().hear(partition, now);
+            log.silence().hear(partition, Instant::now());
         }
         log.show(&watched);
     }
@@ -183,10 +193,10 @@ impl Gaps {
     /// Looks at a batch, which is to be written to the view with what this returns.
     pub(crate) fn look(&self, topic: &Topic, batch: &CheckedBatch, now: Timestamp) -> NumbersWrite {
         if let Some(own) = self.own.as_ref().filter(|own| own.topic == *topic) {
-            own.look(batch, now);
+            own.look(batch);
         }
         let Some(log) = self.logs.get(topic) else { return Vec::new() };
-        log.silence().hear(batch.partition, now);
+        log.silence().hear(batch.partition, Instant::now());
         let mut partitions = log.lock();
         let Some(watched) = partitions.get_mut(&batch.partition).filter(|watched| !watched.is_paused) else {
             return Vec::new();
@@ -222,7 +232,9 @@ impl Gaps {
                 log.show(&partitions);
             }
             drop(partitions);
-            log.judge_silence(topic, now);
+            if let Some(own) = &self.own {
+                log.judge_silence(topic, own.heard(), Instant::now());
+            }
             for (partition, appender, gap) in judged {
                 log.judge(&Found { topic, partition, appender, gap });
             }
@@ -282,15 +294,20 @@ impl Log {
         }
     }
 
-    /// Shows for how long nothing has come, and says so when that is too long.
-    fn judge_silence(&self, topic: &Topic, now: Timestamp) {
+    /// Shows for how long nothing has come, and says so when that is too long. Who has not even heard of the own log, in which it
+    /// writes itself, cannot tell: the cluster does not answer, or the follower stood still.
+    fn judge_silence(&self, topic: &Topic, own_heard: Option<Instant>, now: Instant) {
+        let silent_after = self.rules.silent_after;
         let mut silence = self.silence();
+        if own_heard.is_none_or(|heard| silent_after / 2 < now.duration_since(heard)) {
+            silence.excuse(now);
+        }
         let silent_for = silence.longest(now).map(|(_, silent_for)| silent_for).unwrap_or_default();
         self.metrics.silence_seconds.set(silent_for.as_secs_f64());
-        match silence.judge(now, self.rules.silent_after) {
-            Some(News::Silent(partition, silent_for)) => tracing::error!(
-                "Nothing of {topic} {partition} has come for {} s: nobody writes it any more, or what copies it here stands \
-                 still, or leaves this topic out",
+        match silence.judge(now, silent_after) {
+            Some(News::Silent(count, partition, silent_for)) => tracing::error!(
+                "Nothing of {topic} has come for {} s, in {count} partitions, {partition} among them: nobody writes it any more, \
+                 or what copies it here stands still, or leaves this topic out",
                 silent_for.as_secs(),
             ),
             Some(News::Heard) => tracing::warn!("{topic} is copied here again"),
@@ -313,8 +330,14 @@ impl Log {
 }
 
 impl Own {
+    fn heard(&self) -> Option<Instant> {
+        *self.heard.lock().expect("no holder panics")
+    }
+
     /// Looks at a batch that the follower has not had before.
-    fn look(&self, batch: &CheckedBatch, now: Timestamp) {
+    fn look(&self, batch: &CheckedBatch) {
+        let now = Instant::now();
+        *self.heard.lock().expect("no holder panics") = Some(now);
         let mut returned = self.returned.lock().expect("no holder panics");
         let came_back = batch.entries.iter().filter(|entry| match &entry.message {
             Ok(Message::Event { sequence, .. }) => returned.see(batch.partition, entry.offset, *sequence),

@@ -16,7 +16,8 @@ pub const REQUEST_ID_BYTES_MAX: usize = 36;
 pub const CLOCK_DRIFT_MAX: Duration = Duration::from_secs(5);
 
 /// How far ahead of the clock a delete is stamped that goes on without a data centre: above anything that one can have
-/// acknowledged, whose clock is at most twice [`CLOCK_DRIFT_MAX`] from that of any other.
+/// acknowledged, whose log's clock is less than this, without twice [`CLOCK_DRIFT_MAX`], ahead of ours. A clock that is further ahead
+/// has to be set right before its data centre is declared down.
 pub const SKIP_MARGIN: Duration = Duration::from_secs(60);
 
 /// How far above what it has seen of a session such a delete is stamped at least: above what a data centre may have written over

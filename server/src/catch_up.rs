@@ -37,6 +37,7 @@ pub(crate) async fn catch_up(parts: &Parts, stop: CancellationToken) -> anyhow::
         let tail = &tails[log.topic()];
         gaps.resume(log.topic(), log.partitions(), &saved, tail, clock.now());
     }
+    gaps.begin_own(&tails[own.topic()]);
     let records = replay.distance_to(&tails)?;
     if records < FAR {
         return Ok(());

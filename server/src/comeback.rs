@@ -107,6 +107,9 @@ impl Comeback {
                 let now = owed(store);
                 left.retain(|key| now.contains(key));
             }
+            if changes.iter().any(|change| change.has_changed().unwrap_or(true)) {
+                return false;
+            }
             if left.iter().all(BTreeSet::is_empty) {
                 return true;
             }

@@ -293,7 +293,12 @@ impl Node {
             self.work.spawn(standing.renew(self.stop_working.clone()));
             self.work.spawn(jobs::run(orders, self.open.clone(), self.stop_working.clone()));
             self.compare(peers, registry, to_compare)?;
-            logs.warn_of_renamed(config).await;
+            let (logs, config, stop) = (logs.clone(), config.clone(), self.stop_working.clone());
+            self.work.spawn(async move {
+                stop.run_until_cancelled(logs.warn_of_renamed(&config)).await;
+                stop.cancelled().await;
+                Ok(())
+            });
             Ok::<_, anyhow::Error>(())
         };
         match stop.run_until_cancelled(opening).await {

@@ -24,6 +24,10 @@ pub async fn renew(stores: &[Arc<StoreNode>]) {
         look.tick().await;
         for store in stores {
             for (partition, declaration) in due(store) {
+                // Another node may have appended it meanwhile, or something newer.
+                if !due(store).contains(&(partition, declaration.clone())) {
+                    continue;
+                }
                 let deadline = Deadline::within(PATIENCE);
                 let again = store.writer.declare_in(partition, &declaration, None, deadline).await;
                 if let Err(error) = again {

@@ -80,21 +80,29 @@ impl Standing {
                     if !std::mem::replace(&mut was_down, true) {
                         tracing::error!("{why}: this node serves nobody until it is declared up");
                     }
-                    match &latch {
-                        Some(latch) => latch.waits_for(&why),
-                        None => self.readiness.fail(DECLARED_DOWN, &why),
+                    self.wait_for(latch.as_ref(), &why);
+                }
+                MayServe::Soon => {
+                    let why = "writing down what was deleted without it";
+                    if was_down {
+                        tracing::warn!("{us} is declared up again: {why}");
                     }
+                    self.wait_for(latch.as_ref(), why);
                 }
-                MayServe::Soon if was_down => {
-                    tracing::warn!("{us} is declared up again: writing down what was deleted without it");
-                }
-                MayServe::Soon => {}
             }
         };
         // The stores end with the node.
         let _node_stops = stop.run_until_cancelled(comeback.follow(tell)).await;
         stop.cancelled().await;
         Ok(())
+    }
+
+    /// Says why the node does not serve.
+    fn wait_for(&self, latch: Option<&Latch>, why: &str) {
+        match latch {
+            Some(latch) => latch.waits_for(why),
+            None => self.readiness.fail(DECLARED_DOWN, why),
+        }
     }
 
     fn speak_of_others(&self, said: &mut BTreeMap<Dc, bool>) {

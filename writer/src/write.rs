@@ -274,6 +274,9 @@ impl Writer {
         request_id: Option<&str>,
         deadline: Deadline,
     ) -> Result<(), WriteError> {
+        if let Some(why) = self.view.stands_still() {
+            return Err(WriteError::Refused(why));
+        }
         let record = Record::of_declaration(declaration, request_id.map(str::as_bytes));
         let record = record.map_err(|error| WriteError::Refused(error.to_string().into()))?;
         let commit = self.log.enqueue(partition, self.mac.sign(self.log.topic(), partition, record))?;

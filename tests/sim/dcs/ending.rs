@@ -3,10 +3,9 @@
 
 use std::{collections::BTreeMap, rc::Rc, sync::Arc, time::Duration};
 
-use eventlog::EventLog;
 use materializer::{Cell, State as CellState};
 use rand::Rng;
-use schemas::{KeyId, Timestamp, Until, Version};
+use schemas::{Dc, DcState, KeyId, Timestamp, Until, Version};
 use tokio::time::{sleep, timeout};
 
 use super::{
@@ -91,12 +90,14 @@ impl World {
     async fn rebuild(&self, dc: usize, soon: Timestamp) -> Said {
         let sound = Site { defect: None, ..self.dcs[dc].site.clone() };
         let process = Process::start(&sound, &Machine::new(&sound, 0));
-        // No further: one that was spoken of pays what it owes before it serves, and a view that is made anew owes more.
+        // No further where data centres are spoken of: one that was pays what it owes before it serves, and a view that is made
+        // anew owes more.
         let mut state = process.state();
-        let has_view = state.wait_for(|state| *state != State::Unready);
+        let has_view =
+            state.wait_for(|state| *state == State::Ready || self.has_operator && *state != State::Unready);
         timeout(REBUILT_WITHIN, has_view).await.expect("a view that is made anew is there").unwrap();
-        if is_down(&process) {
-            self.violate(format!("made anew, a view of {dc} says that it is declared down"));
+        if let Some((by, whom)) = who_is_down(&process) {
+            self.violate(format!("made anew, a view of {dc} has {by} declare {whom} down"));
         }
         said(&process, soon)
     }
@@ -109,21 +110,20 @@ impl World {
             let Some(running) = running.as_ref() else { continue };
             let clock = Arc::clone(&running.process.store.reads.clock);
             let rule = server::droppable_beside_others(clock, RETENTION_RULE);
-            for topic in self.dcs.iter().flat_map(|dc| dc.site.topics().take(1)) {
+            for topic in self.dcs[dc].site.topics() {
                 topic.log.retain(|_, entry| !rule(entry.append_time, &entry.record));
             }
         }
     }
 }
 
-/// Whether some data centre's log holds that of this node for down.
-fn is_down(process: &Process) -> bool {
-    let store = &process.store;
-    let us = &store.own.topic().origin;
-    let says_down = |log: &Arc<dyn EventLog>| {
-        store.declared.word(log.topic(), log.partitions(), us).is_some_and(|word| word.down_in_some)
-    };
-    store.mirrored.iter().any(says_down)
+/// A data centre that some log holds for down, and whose log that is: nobody is down in the end.
+fn who_is_down(process: &Process) -> Option<(Dc, Dc)> {
+    let noted = process.store.declared.all().into_iter();
+    let mut all =
+        noted.flat_map(|((topic, _), noted)| noted.into_iter().map(move |of| (topic.origin.clone(), of)));
+    let (by, (whom, _)) = all.find(|(_, (_, noted))| noted.declaration.state == DcState::Down)?;
+    Some((by, whom))
 }
 
 /// The cells that may still matter.
