@@ -10,7 +10,7 @@ help:
 	@echo 'make run-kafka  the same on Kafka: one broker from its jars, two nodes (PORT=8081, KAFKA_PORT=19092)'
 	@echo 'make run-dcs  two data centres on two brokers with MirrorMaker between them, two nodes each (8081 to 8084)'
 	@echo 'make test     checks everything that CI checks, with the minutes of each step'
-	@echo 'make nightly  kills the program 5,000 times, runs 100,000 seeds of the simulation, fails more disks and clocks'
+	@echo 'make nightly  kills the program 5,000 times, runs 100,000 seeds of the simulation, searches larger models, fails more disks and clocks'
 	@echo 'make chaos    two data centres on real Kafka and MirrorMaker under every fault, 10,000 deletes under random cuts, half an hour'
 	@echo 'make figures  measures the figures of docs/benchmarks.md, over an hour (FIGURES="kafka-post kafka-get --small" for less)'
 	@echo 'make instructions  counts those of a GET, a POST and an applied event, and compares (RECORD=1 writes them down)'
@@ -32,7 +32,9 @@ test: deps-tests
 	@scripts/test.sh
 
 nightly: deps-tests
-	SOLERA_KILLS=5000 SOLERA_SIM_SEEDS=100000 cargo test --profile ci --workspace --locked --test solera -- --nocapture chaos:: sim::
+	SOLERA_KILLS=5000 SOLERA_SIM_SEEDS=100000 SOLERA_TURMOIL_SEEDS=20000 \
+		cargo test --profile ci --workspace --locked --test solera -- --nocapture chaos:: sim:: turmoil::
+	SOLERA_MODEL=large cargo test --profile ci --workspace --locked --test solera -- --nocapture --test-threads 1 model::
 	SOLERA_FAULTS=all cargo test --profile ci --workspace --locked --test solera -- --nocapture --test-threads 1 faults::
 
 chaos: deps-tests

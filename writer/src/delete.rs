@@ -124,18 +124,17 @@ impl Writer {
         let answers = self.ask_every(first.clone(), &[], first_ends).await;
         // The look of the first round has brought what was declared meanwhile by way of another node.
         let down = self.down_peers(key);
-        let above = match conclude(answers.clone()) {
+        let above = match after_first(&answers, first.version, &down) {
             Conclusion::Everywhere(proof) => return Ok(proof),
-            Conclusion::Failed(_) if only_down_are_silent(&answers, &down) => first.version,
             Conclusion::Failed(error) => return Err(error),
-            Conclusion::AskAgain { above } => above.max(first.version),
+            Conclusion::AskAgain { above } => above,
         };
         let second = self.tombstone(key, Some(above), headers, down);
         if second.version <= above {
             return Err(DeleteError::Unknown("the versions of this session have come to their end".into()));
         }
         let again = self.ask_every(second, &answers, deadline).await;
-        match conclude(remembering(&answers, again)) {
+        match after_second(&answers, again) {
             Conclusion::Everywhere(proof) => Ok(proof),
             Conclusion::Failed(error) => Err(error),
             Conclusion::AskAgain { .. } => unreachable!("the second round reports nothing newer"),
@@ -214,6 +213,20 @@ fn reaches(newest: Version, tombstone: &Tombstone) -> Version {
 fn round_of(dc: &Dc, before: &[(Dc, Answer)]) -> Round {
     let has_looked = |(of, answer): &(Dc, Answer)| of == dc && !matches!(answer, Answer::None(_));
     if before.iter().any(has_looked) { Round::Second } else { Round::First }
+}
+
+/// What the answers of the first round amount to, whose version was `asked`, as one that knows `down` to be declared down. Pure.
+fn after_first(answers: &[(Dc, Answer)], asked: Version, down: &BTreeSet<Dc>) -> Conclusion {
+    match conclude(answers.to_vec()) {
+        Conclusion::Failed(_) if only_down_are_silent(answers, down) => Conclusion::AskAgain { above: asked },
+        Conclusion::AskAgain { above } => Conclusion::AskAgain { above: above.max(asked) },
+        conclusion => conclusion,
+    }
+}
+
+/// What the answers of both rounds amount to. Pure; never [`Conclusion::AskAgain`].
+fn after_second(first: &[(Dc, Answer)], second: Vec<(Dc, Answer)>) -> Conclusion {
+    conclude(remembering(first, second))
 }
 
 /// Whether all that is missing are answers of data centres which are now known to be declared down.
@@ -356,5 +369,7 @@ impl From<WriteError> for NoAnswer {
     }
 }
 
+#[cfg(feature = "test-util")]
+pub mod decisions;
 #[cfg(test)]
 mod tests;

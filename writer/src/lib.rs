@@ -20,6 +20,8 @@ mod versions;
 mod write;
 
 pub use declare::{DeclareError, Everybody, declare_here};
+#[cfg(feature = "test-util")]
+pub use delete::decisions;
 pub use delete::{Acknowledged, Answer, DeleteError, DeletedEverywhere, NoAnswer, Unconfirmed};
 pub use local_view::{FenceFailed, LocalView, LookFailed};
 pub use metrics::Metrics;
