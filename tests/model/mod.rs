@@ -109,7 +109,7 @@ const WORLDS: [(World, usize); 7] = [
 ];
 
 /// What `make nightly` goes through besides.
-const LARGE: [(World, usize); 5] = [
+const LARGE: [(World, usize); 4] = [
     (
         World { name: "2 data centres, three clocks, four lost calls", lost: 4, clocks: &[1, 6, 11], ..TWO },
         600_000,
@@ -124,7 +124,6 @@ const LARGE: [(World, usize); 5] = [
         4_000_000,
     ),
     (World { name: "3 data centres, one is down and up, a lost call", lost: 1, ..THREE_DOWN }, 18_000_000),
-    (World { name: "3 data centres, one is down and up, two writes", writes: 2, ..THREE_DOWN }, 18_000_000),
 ];
 
 #[test]
@@ -157,15 +156,16 @@ fn no_history_of_larger_worlds_breaks_a_promise() {
 
 /// What happens in these worlds, in none of which anything breaks.
 fn search_all(worlds: &[(World, usize)]) -> BTreeSet<&'static str> {
-    let (mut happens, mut states) = (BTreeSet::new(), 0);
+    let (mut happens, mut states, mut small) = (BTreeSet::new(), 0, Vec::new());
     for (world, at_least) in worlds {
         let found = run(*world, None);
         assert!(found.broken.is_none(), "{}: {found}", world.name);
-        assert!(*at_least <= found.states, "{} has become small: {found}", world.name);
+        small.extend((found.states < *at_least).then_some(world.name));
         states += found.states;
         happens.extend(found.kinds.into_keys());
     }
     println!("{states} states");
+    assert!(small.is_empty(), "less happens than was meant to: {small:?}");
     happens
 }
 
