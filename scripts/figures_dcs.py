@@ -135,7 +135,6 @@ class Dc:
 @contextmanager
 def data_centres(run, count):
     """So many of them, whose nodes are ready. No mirror runs between them."""
-    subprocess.run([SCRIPTS / "kafka-fetch.sh"], stdout=subprocess.DEVNULL, check=True)
     folder = Path(tempfile.mkdtemp(prefix="solera-dcs-", dir=run.dir))
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)

@@ -69,7 +69,6 @@ class Run:
     @contextmanager
     def kafka(self):
         """A broker from Kafka's jars, with a topic for each read consistency and one for the floors."""
-        subprocess.run([SCRIPTS / "kafka-fetch.sh"], stdout=subprocess.DEVNULL, check=True)
         folder = Path(tempfile.mkdtemp(prefix="solera-kafka-", dir=self.dir))
         kafka = Kafka(self, folder, next(self.ports))
         try:
@@ -284,6 +283,7 @@ class Broker:
 
     def start(self, config):
         """Returns when the topics of this configuration are there."""
+        subprocess.run([SCRIPTS / "kafka-fetch.sh"], stdout=subprocess.DEVNULL, check=True)
         self.folder.mkdir(exist_ok=True)
         command = [SCRIPTS / "kafka-broker.sh", self.folder / "broker", str(self.port)]
         with open(self.folder / "output", "wb") as output:

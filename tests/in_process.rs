@@ -8,8 +8,8 @@
 use std::{path::Path, sync::Arc};
 
 use api::{
-    AnswerRoom, App, Backend, BodyRoom, Comparisons, Dcs, DiskRoom, Jobs, Lanes, Limits, Readiness,
-    RingSecret, Sealer, Secret, Stores,
+    AnswerRoom, App, BodyRoom, Comparisons, Dcs, DiskRoom, Jobs, Lanes, Limits, Readiness, RingSecret,
+    Sealer, Secret, Stores,
 };
 use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
@@ -182,13 +182,7 @@ fn app(store: &StoreNode, registry: &Registry) -> App {
     let sealer = Sealer::new(name.clone(), &secret(), &ring, 1 << 20).unwrap();
     let hour = SessionTtl::from_seconds(3600);
     let served = api::Store::new(name, "/sessions/v1/", hour, hour, 1 << 20, sealer);
-    served.open(Backend {
-        writer: Arc::clone(&store.writer),
-        reads: Arc::clone(&store.reads),
-        declared: Arc::clone(&store.declared),
-        log: Arc::clone(&store.own),
-        copies: Vec::new(),
-    });
+    served.open(store.backend());
     let readiness = Arc::new(Readiness::default());
     readiness.latch("store sessions", "opening").release();
     let build = api::BuildInfo { version: "0", build_date: "", build_host: "", go_version: "" };

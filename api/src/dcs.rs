@@ -26,7 +26,7 @@ pub const DECLARED_DOWN: &str = "declared";
 
 impl Dcs {
     /// What the logs that this data centre writes say of `dc`; `None` when they say nothing, or are not open yet.
-    pub fn own_word(&self, stores: &Stores, dc: &Dc) -> Option<Word> {
+    pub(crate) fn own_word(&self, stores: &Stores, dc: &Dc) -> Option<Word> {
         word_of(stores, &self.us, dc)
     }
 

@@ -51,7 +51,7 @@ impl Comeback {
     pub async fn follow(&self, mut tell: impl FnMut(MayServe)) {
         let mut changes: Vec<_> = self.stores.iter().map(|store| store.declared.subscribe()).collect();
         // Whoever was spoken of may have stopped in the middle.
-        let mut was_down = self.others.iter().any(|dc| self.word_of(dc).is_some());
+        let mut was_down = self.others.iter().any(|dc| word(&self.stores, dc, &self.us).is_some());
         loop {
             changes.iter_mut().for_each(|change| drop(change.borrow_and_update()));
             let declared_down_by = self.declared_down_by();
@@ -76,16 +76,8 @@ impl Comeback {
     }
 
     fn declared_down_by(&self) -> Vec<Dc> {
-        let says_down = |dc: &&Dc| self.word_of(dc).is_some_and(|word| word.down_in_some);
+        let says_down = |dc: &&Dc| word(&self.stores, dc, &self.us).is_some_and(|word| word.down_in_some);
         self.others.iter().filter(says_down).cloned().collect()
-    }
-
-    /// What the logs of `dc` say of this data centre, as far as they are applied here.
-    fn word_of(&self, dc: &Dc) -> Option<Word> {
-        Word::together(self.stores.iter().map(|store| {
-            let topic = Topic { origin: dc.clone(), store: store.own.topic().store.clone() };
-            store.declared.word(&topic, store.own.partitions(), &self.us)
-        }))
     }
 
     /// Appends to the own logs every tombstone that went on without this data centre. Says false when something was declared
@@ -119,6 +111,14 @@ impl Comeback {
             }
         }
     }
+}
+
+/// What the logs of `by` say of `dc` in all stores together, as far as they are applied here.
+pub(crate) fn word(stores: &[Arc<StoreNode>], by: &Dc, dc: &Dc) -> Option<Word> {
+    Word::together(stores.iter().map(|store| {
+        let topic = Topic { origin: by.clone(), store: store.own.topic().store.clone() };
+        store.declared.word(&topic, store.own.partitions(), dc)
+    }))
 }
 
 /// Says false when there will be none: a store is gone.

@@ -4,8 +4,8 @@ use std::{fs, num::NonZero, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow};
 use api::{
-    AnswerRoom, App, Backend, BodyRoom, CompareOrder, Comparisons, DECLARED_DOWN, Dcs, DiskRoom, Job, Jobs,
-    Lanes, Latch, Limits, Readiness, Sealer, Store, Stores, Tls,
+    AnswerRoom, App, BodyRoom, CompareOrder, Comparisons, DECLARED_DOWN, Dcs, DiskRoom, Job, Jobs, Lanes,
+    Latch, Limits, Readiness, Sealer, Store, Stores, Tls,
 };
 use eventlog::EventLog;
 use materializer::{GapMetrics, ViewError, sessions::ViewMemory};
@@ -345,10 +345,7 @@ impl Node {
             up = come_up(&store, &latch) => up.with_context(|| format!("bring up the store {name}"))?,
             Some(ended) = self.work.join_next() => return Err(self.failure(ended)),
         }
-        let (writer, reads) = (Arc::clone(&store.writer), Arc::clone(&store.reads));
-        let (log, copies) = (Arc::clone(&store.own), store.mirrored.clone());
-        let backend = Backend { writer, reads, declared: Arc::clone(&store.declared), log, copies };
-        app.stores.get(name).with_context(|| format!("find the store {name}"))?.open(backend);
+        app.stores.get(name).with_context(|| format!("find the store {name}"))?.open(store.backend());
         latch.release();
         self.work.spawn(tasks::watch_for_an_outage(
             Arc::clone(&store.reads),

@@ -25,7 +25,9 @@ pub async fn renew(stores: &[Arc<StoreNode>]) {
         for store in stores {
             for (partition, declaration) in due(store) {
                 // Another node may have appended it meanwhile, or something newer.
-                if !due(store).contains(&(partition, declaration.clone())) {
+                let noted = store.declared.get(&store.reads.own, partition, &declaration.dc);
+                let now = store.reads.clock.now();
+                if noted.is_none_or(|noted| noted.declaration != declaration || !is_due(&noted, now)) {
                     continue;
                 }
                 let deadline = Deadline::within(PATIENCE);

@@ -2,14 +2,14 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use api::{App, DECLARED_DOWN, Dcs, Latch, Readiness, Stores};
+use api::{App, DECLARED_DOWN, Dcs, Latch, Readiness};
 use prometheus::{IntGaugeVec, Opts, Registry};
 use schemas::Dc;
 use tokio_util::sync::CancellationToken;
 use writer::peer::Peer;
 
 use crate::{
-    comeback::{Comeback, MayServe},
+    comeback::{Comeback, MayServe, word},
     renewal::renew,
     store::StoreNode,
 };
@@ -41,7 +41,6 @@ impl StandingMetrics {
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
     stores: Arc<[Arc<StoreNode>]>,
-    served: Arc<Stores>,
     dcs: Dcs,
     readiness: Arc<Readiness>,
     metrics: StandingMetrics,
@@ -49,8 +48,8 @@ pub(crate) struct Standing {
 
 impl Standing {
     pub(crate) fn of(app: &App, stores: Vec<Arc<StoreNode>>, metrics: StandingMetrics) -> Self {
-        let (served, dcs) = (Arc::clone(&app.stores), app.dcs.clone());
-        Self { stores: stores.into(), served, dcs, readiness: Arc::clone(&app.readiness), metrics }
+        let (dcs, readiness) = (app.dcs.clone(), Arc::clone(&app.readiness));
+        Self { stores: stores.into(), dcs, readiness, metrics }
     }
 
     /// Keeps the node unready while another data centre's logs declare this one down, and says who else is down, until `stop`.
@@ -108,7 +107,7 @@ impl Standing {
     fn speak_of_others(&self, said: &mut BTreeMap<Dc, bool>) {
         for peer in self.dcs.peers.iter() {
             let dc = peer.dc();
-            let word = self.dcs.own_word(&self.served, dc);
+            let word = word(&self.stores, &self.dcs.us, dc);
             let is_down = word.is_some_and(|word| word.down_in_some);
             self.metrics.show(dc, is_down);
             let before = said.insert(dc.clone(), is_down).unwrap_or(false);

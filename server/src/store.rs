@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use api::Backend;
 use eventlog::{EventLog, LogClock};
 use futures::future::BoxFuture;
 use materializer::{
@@ -211,6 +212,17 @@ impl StoreNode {
             }
         }
         Ok(self.writer.announce().await?)
+    }
+
+    /// What of it answers requests.
+    pub fn backend(&self) -> Backend {
+        Backend {
+            writer: Arc::clone(&self.writer),
+            reads: Arc::clone(&self.reads),
+            declared: Arc::clone(&self.declared),
+            log: Arc::clone(&self.own),
+            copies: self.mirrored.clone(),
+        }
     }
 
     /// Waits until the view has applied what the logs held when this was called.

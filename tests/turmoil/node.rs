@@ -10,8 +10,8 @@ use std::{
 
 use ::turmoil::net::TcpListener;
 use api::{
-    AnswerRoom, App, Backend, BodyRoom, BuildInfo, Comparisons, Dcs, DiskRoom, Jobs, Limits, PeerApp,
-    Readiness, RingSecret, Sealer, Secret, Store, Stores,
+    AnswerRoom, App, BodyRoom, BuildInfo, Comparisons, Dcs, DiskRoom, Jobs, Limits, PeerApp, Readiness,
+    RingSecret, Sealer, Secret, Store, Stores,
 };
 use eventlog::{EventLog, LogClock};
 use futures::future::BoxFuture;
@@ -113,13 +113,7 @@ async fn open(machine: &Machine, app: &App) {
     spawn_local(async move { follower.run(CancellationToken::new()).await.unwrap() });
     store.catch_up().await.unwrap();
     let served = app.stores.iter().next().expect("the one store");
-    served.open(Backend {
-        writer: Arc::clone(&store.writer),
-        reads: Arc::clone(&store.reads),
-        declared: Arc::clone(&store.declared),
-        log: Arc::clone(&store.own),
-        copies: Vec::new(),
-    });
+    served.open(store.backend());
     latch.release();
     // What works behind the store is gone with it.
     pending::<()>().await;

@@ -126,12 +126,12 @@ pub async fn declare_here(
     request_id: Option<&str>,
     deadline: Deadline,
 ) -> Told {
-    let newer = |writers: &[Arc<Writer>]| {
+    let newer = || {
         let newest = writers.iter().filter_map(|writer| writer.newest_declaration(&declaration.dc)).max();
         newest.filter(|newest| declaration.id < *newest)
     };
     // An order that comes late need not stand behind the one that replaced it.
-    if let Some(newest) = newer(writers) {
+    if let Some(newest) = newer() {
         return Told::Newer(newest);
     }
     let all = writers.iter().map(|writer| writer.declare(declaration, request_id, deadline));
@@ -143,7 +143,7 @@ pub async fn declare_here(
         }
     }
     // Applied, so that everything before it in those partitions is known.
-    newer(writers).map_or(Told::Done, Told::Newer)
+    newer().map_or(Told::Done, Told::Newer)
 }
 
 /// What telling everybody came to.
