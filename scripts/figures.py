@@ -349,7 +349,7 @@ FIGURES = {
     figure.__name__.replace("_", "-"): figure
     for figure in (
         get, post, space, memory, start, rebuild, tombstones, kafka_post, kafka_get, kafka_rebuild, kafka_mix,
-        figures_dcs.dcs_delete, figures_dcs.dcs_cut, figures_dcs.dcs_mirror,
+        figures_dcs.dcs_delete, figures_dcs.dcs_cut, figures_dcs.dcs_mirror, figures_dcs.dcs_slo,
     )
 }
 
