@@ -1,11 +1,14 @@
 //! Data centres that an operator declares down: deletes go on without them, and they serve nobody again before they hold what
 //! was deleted meanwhile.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use serde_json::json;
 
-use crate::harness::{Connection, Node, TwoDcs, eventually, message, program};
+use crate::{
+    faults::clocks::library,
+    harness::{Connection, Launch, Node, TwoDcs, eventually, message, program},
+};
 
 /// From an order to what it changes, or from a mended cable to the first answer.
 const WITHIN: Duration = Duration::from_secs(15);
@@ -140,6 +143,63 @@ fn a_data_centre_that_is_down_stays_so_over_restarts_and_without_its_view() {
     std::fs::remove_dir_all(dcs.codfw.data_dir().join("view")).unwrap();
     dcs.codfw.restart();
     assert_eq!(dcs.codfw.get("/sessions/v1/k").status, 404);
+}
+
+#[test]
+fn one_that_comes_back_while_another_is_down_is_told_of_it() {
+    let first = Launch::dev().argument("--dcs").argument("3").start();
+    let at = |address: SocketAddr, n: u16| SocketAddr::from((address.ip(), address.port() + n));
+    let (dc1, dc2) = (0, 1);
+    let ask = |n, method: &str, target: &str| {
+        let request = message(method, target, &[], b"");
+        Connection::open(at(first.address, n)).and_then(|mut to| to.exchange(request)).unwrap().status
+    };
+    for n in 0..3 {
+        eventually("it is ready", WITHIN, || (ask(n, "GET", "/readyz") == 200).then_some(()));
+    }
+    let peers = |n: u16, words: &[&str]| {
+        let admin = at(first.admin_address, n).to_string();
+        program(&[&["peers"], words, &["--admin", &admin]].concat())
+    };
+    let ordered = |n, dc, words: &[&str]| {
+        let (code, said) = peers(n, &[&["set", dc], words].concat());
+        assert_eq!(code, Some(0), "{dc} {words:?}: {said}");
+    };
+    let at_dc2 = |declared: &str| {
+        let (_, said) = peers(dc2, &[]);
+        let line = said.lines().find(|line| line.starts_with("dc3")).unwrap_or_default().to_owned();
+        assert_eq!(line.split_whitespace().nth(1), Some(declared), "{said}");
+    };
+    let down = ["down", "--i-have-depooled"];
+    ordered(dc1, "dc2", &down);
+    ordered(dc1, "dc3", &down);
+    at_dc2("up");
+    ordered(dc1, "dc2", &["up"]);
+    at_dc2("down");
+    let key = "/sessions/v1/k";
+    assert_eq!(ask(dc2, "DELETE", key), 204);
+    // Both that are up are told, one of which takes the order.
+    ordered(dc2, "dc3", &["up"]);
+    at_dc2("up");
+    assert_eq!([0, 1, 2].map(|n| ask(n, "DELETE", key)), [204; 3]);
+}
+
+#[test]
+fn one_whose_clock_was_far_ahead_is_declared_down_only_when_the_operator_has_waited() {
+    let mut dcs = TwoDcs::start();
+    let clock = format!("FAKETIME=+120 DONT_FAKE_MONOTONIC=1 LD_PRELOAD='{}'", library().display());
+    dcs.codfw.through(Some(&format!("{clock} exec \"$@\"")));
+    dcs.codfw.restart();
+    dcs.eqiad.wait_for_log("codfw's clock", |line| {
+        line.to_string().contains("The clocks of codfw and of this node")
+    });
+    let down = ["set", "codfw", "down", "--i-have-depooled"];
+    let (code, said) = peers(&dcs.eqiad, &down);
+    assert!(code == Some(4) && said.contains("what codfw acknowledges is 1"), "{code:?} {said}");
+    assert!(metric(&dcs.eqiad, "solera_dc_declared_down{dc=\"codfw\"} 0"));
+    let (code, said) = peers(&dcs.eqiad, &[&down[..], &["--i-have-waited"]].concat());
+    assert_eq!(code, Some(0), "{said}");
+    assert!(metric(&dcs.eqiad, "solera_dc_declared_down{dc=\"codfw\"} 1"));
 }
 
 #[test]

@@ -206,7 +206,7 @@ fn a_data_centre_that_lost_its_disk_gets_back_what_only_another_holds_of_its_own
 fn a_repair_says_whom_it_cannot_ask_and_what_it_needs() {
     let dcs = TwoDcs::start();
     let (code, said) = repair(&dcs.codfw, "esams");
-    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(code, Some(3), "{said}");
     assert!(
         said.contains("esams is no other data centre of this one: those that it knows are eqiad"),
         "{said}"

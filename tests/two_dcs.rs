@@ -23,6 +23,7 @@ mod history;
 
 mod judge;
 
+mod declared;
 mod faults;
 mod load;
 mod report;
@@ -72,6 +73,7 @@ fn faults_of_two_data_centres_break_no_promise_and_no_request_that_they_do_not_h
     }
     let cuts = run.random_cuts(deletes);
     assert!(0 < cuts.confirmed && 0 < cuts.unconfirmed, "deletes met cuts, and missed them: {cuts:?}");
+    run.without_codfw();
     let (requests, sessions) = run.end();
     assert!(REQUESTS_MIN <= requests, "too few to say anything: {requests}");
     println!(

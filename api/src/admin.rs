@@ -15,6 +15,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, Uri, header};
 use schemas::{Dc, StoreName};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use writer::peer::Peer;
 
 use crate::{
     App, Job, NotCompared, Routes, Task,
@@ -168,6 +169,11 @@ async fn repair(State(app): State<App>, uri: Uri, body: Body) -> Response {
         let detail = "The body is {\"from\": the name of another data centre}";
         return problem(StatusCode::BAD_REQUEST, "Bad request", detail);
     };
+    if app.dcs.peers.iter().all(|peer| *peer.dc() != from) {
+        let known = app.dcs.peers.iter().map(|peer| peer.dc().as_str()).collect::<Vec<_>>().join(", ");
+        let detail = format!("{from} is no other data centre of this one: those that it knows are {known}");
+        return problem(StatusCode::NOT_FOUND, "No such data centre", &detail);
+    }
     order(State(app), uri, Task::Repair { from }).await
 }
 

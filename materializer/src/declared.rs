@@ -103,10 +103,11 @@ impl Declared {
         Word::together(said.map(|said| said.map(|said| Word::of(&said.declaration))))
     }
 
-    /// The newest id of a declaration about `dc` in any log.
-    pub fn newest(&self, dc: &Dc) -> Option<Version> {
+    /// The newest declaration about `dc` in any log.
+    pub fn newest(&self, dc: &Dc) -> Option<Declaration> {
         let noted = self.lock();
-        noted.values().filter_map(|partition| Some(partition.get(dc)?.declaration.id)).max()
+        let said = noted.values().filter_map(|partition| Some(&partition.get(dc)?.declaration));
+        said.max_by_key(|declaration| declaration.id).cloned()
     }
 
     /// Everything.
@@ -196,7 +197,7 @@ mod tests {
             tell(&at_once, order.into_iter().map(|(state, id)| said(state, id, 7)).collect());
             assert_eq!(one_by_one.all(), at_once.all(), "{order:?}");
             assert_eq!(at_once.down_in(&topic(), Partition(0)), BTreeSet::new());
-            assert_eq!(at_once.newest(&codfw()), Some(said(Up, 2, 7).declaration.id));
+            assert_eq!(at_once.newest(&codfw()), Some(said(Up, 2, 7).declaration));
         }
     }
 

@@ -20,6 +20,10 @@ pub const CLOCK_DRIFT_MAX: Duration = Duration::from_secs(5);
 /// has to be set right before its data centre is declared down.
 pub const SKIP_MARGIN: Duration = Duration::from_secs(60);
 
+/// How far the versions of a data centre may be ahead of ours for it to be declared down. Well within [`SKIP_MARGIN`]: they
+/// were compared a moment ago, over a network.
+pub const DOWN_AHEAD_MAX: Duration = Duration::from_secs(30);
+
 /// How far above what it has seen of a session such a delete is stamped at least: above what a data centre may have written over
 /// that and nobody has heard of, a few ticks more.
 pub const SKIP_STEP: Duration = Duration::from_secs(1);
@@ -73,5 +77,6 @@ const _: () = assert!(REQUEST_ID_BYTES_MAX < HEADER_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX <= SEALED_BYTES_MAX);
 const _: () = assert!(2 * CLOCK_DRIFT_MAX.as_secs() < VERSION_AHEAD_MAX.as_secs());
 const _: () = assert!(VERSION_AHEAD_MAX.as_secs() < SKIP_MARGIN.as_secs());
+const _: () = assert!((DOWN_AHEAD_MAX.as_secs() + 2 * CLOCK_DRIFT_MAX.as_secs()) < SKIP_MARGIN.as_secs());
 const _: () = assert!(2 * DECLARATION_AGE_MAX.as_secs() < RETENTION_SLACK.as_secs());
 const _: () = assert!(CLOCK_DRIFT_MAX.as_secs() * 1000 < RETENTION_SLACK.as_secs());

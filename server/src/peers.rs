@@ -296,6 +296,7 @@ mod tests {
         Hello {
             dc: "codfw".parse().unwrap(),
             wall_ms: 1,
+            versions_ms: Some(1),
             ready: true,
             version: "0".to_owned(),
             secret_fingerprints: fingerprints,

@@ -9,7 +9,7 @@ use materializer::{
     Barrier, Beacons, CellCache, Debts, Declared, Fence, FenceError, Follower, Freshness, Gaps, Outage,
     Reads, Serving, Successor, View, ViewError,
 };
-use schemas::{Dc, KeyId, MacKey, Partition, Position, Version, WriterId};
+use schemas::{Dc, Declaration, KeyId, MacKey, Partition, Position, Version, WriterId};
 use tokio::sync::{mpsc, watch};
 use writer::{FenceFailed, LocalView, LookFailed, Retention, Versions, WriteError, Writer, peer::Peer};
 
@@ -264,7 +264,7 @@ impl LocalView for SeenByWriter {
         self.declared.down_in(&self.reads.own, partition)
     }
 
-    fn newest_declaration(&self, dc: &Dc) -> Option<Version> {
+    fn newest_declaration(&self, dc: &Dc) -> Option<Declaration> {
         self.declared.newest(dc)
     }
 

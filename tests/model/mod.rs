@@ -82,6 +82,12 @@ const THREE_DOWN: World = World {
     ..THREE
 };
 
+const TWO_DOWN_ONE_UP: World = World {
+    name: "3 data centres of one node, two are down and one comes up",
+    orders: &[(1, Down), (2, Down), (1, Up)],
+    ..THREE_DOWN
+};
+
 const TWO_OF_THREE_DOWN: World = World {
     name: "3 data centres of one node, two are down and come up together",
     orders: &[(1, Down), (2, Down), (1, Up), (2, Up)],
@@ -104,12 +110,13 @@ const WORLDS: [(World, usize); 7] = [
     (TWO_DOWN, 700_000),
     (TWO_DOWN_WRITES, 500_000),
     (THREE_DOWN, 900_000),
-    (TWO_OF_THREE_DOWN, 5_000_000),
+    (TWO_DOWN_ONE_UP, 1_000_000),
     (TWO_TWICE, 8_000_000),
 ];
 
 /// What `make nightly` goes through besides.
-const LARGE: [(World, usize); 4] = [
+const LARGE: [(World, usize); 5] = [
+    (TWO_OF_THREE_DOWN, 50_000_000),
     (
         World { name: "2 data centres, three clocks, four lost calls", lost: 4, clocks: &[1, 6, 11], ..TWO },
         600_000,
@@ -140,6 +147,7 @@ fn no_history_breaks_a_promise() {
         "a second round that skips",
         "asked after all",
         "a return",
+        "told of others",
         "a coordinator that died",
         "declared again",
     ] {

@@ -23,9 +23,10 @@ impl Model {
                 self.third_is_told(state, order, next);
             }
         }
-        self.dcs()
-            .filter(|dc| has(state.orders.returning, *dc))
-            .for_each(|dc| self.comes_back(state, dc, next));
+        for dc in self.dcs().filter(|dc| has(state.orders.returning, *dc)) {
+            self.is_told_of_others(state, dc, next);
+            self.comes_back(state, dc, next);
+        }
         self.declares_again(state, next);
     }
 
@@ -35,8 +36,11 @@ impl Model {
         let (about, _) = self.world.orders[usize::from(order)];
         for dc in self.dcs().filter(|dc| *dc != about && state.serves(*dc)) {
             let mut state = *state;
-            let Orders { given, depooled, returning, .. } = &mut state.orders;
+            let Orders { given, depooled, returning, given_at, .. } = &mut state.orders;
             *given = order + 1;
+            if self.returns_by(order) != 0 {
+                given_at[usize::from(order)] = dc;
+            }
             *depooled |= 1 << about;
             *returning &= !(1 << about);
             if self.has(Defect::KnownToOneNode) {
@@ -51,6 +55,10 @@ impl Model {
                 state.orders.is_told = true;
             } else {
                 state.orders.returning |= self.returns_by(order);
+                // Who is down may hear of an `up`, and nobody waits for it.
+                if self.world.dcs == 3 && self.returns_by(order) != 0 {
+                    state.orders.told[usize::from(order)] = Told::Lost;
+                }
             }
             next(Step::OrderIsGiven { order, dc, node: 0 }, state);
         }
@@ -86,14 +94,14 @@ impl Model {
     /// Of three data centres one is the order's subject and one took it.
     fn third_is_told(&self, state: &State, order: u8, next: Next<'_>) {
         let (about, _) = self.world.orders[usize::from(order)];
-        let dc =
-            self.dcs().find(|dc| *dc != about && !self.holds(state, *dc, order)).expect("somebody is told");
-        let mut state = self.appends_order(state, dc, order);
+        let told = self.dcs().find(|dc| *dc != about && !self.holds(state, *dc, order));
+        // It may have heard of it when it came back.
+        let mut state = told.map_or(*state, |dc| self.appends_order(state, dc, order));
         if std::mem::take(&mut state.orders.told[usize::from(order)]) == Told::Sent {
             state.orders.is_told = false;
             state.orders.returning |= self.returns_by(order);
         }
-        next(Step::OrderIsTold { order, dc }, state);
+        next(Step::OrderIsTold { order }, state);
     }
 
     fn holds(&self, state: &State, dc: Dc, order: u8) -> bool {
@@ -110,13 +118,56 @@ impl Model {
         }
     }
 
-    /// Every node of it has applied what each of those declared that hold the order, sees itself declared down by none, and has
-    /// written down what went on without it.
-    fn comes_back(&self, state: &State, dc: Dc, next: Next<'_>) {
+    /// The order that a data centre is to come back by.
+    fn last_order(&self, state: &State, dc: Dc) -> u8 {
         let about_it =
             (0..).zip(self.world.orders).filter(|(n, (of, _))| *of == dc && *n < state.orders.given);
-        let (order, _) = about_it.last().expect("it was declared up");
-        let held: Vec<Dc> = self.dcs().filter(|of| *of != dc && self.holds(state, *of, order)).collect();
+        about_it.last().expect("it was declared up").0
+    }
+
+    /// What was declared of a third data centre where one was declared up, from that on, at any time: what is told may come late. The
+    /// first of these is what it must have been told before it is back.
+    fn words_of_others(&self, state: &State, dc: Dc) -> Vec<(Dc, Vec<Option<u8>>)> {
+        let order = self.last_order(state, dc);
+        let by = state.orders.given_at[usize::from(order)];
+        let mut records = state.log(by).all();
+        let (place, _) =
+            records.find(|(_, record)| *record == Record::Order(order)).expect("who took it has it");
+        let words = |about| {
+            let words = (place..state.log(by).len()).map(|place| self.order_in(state, by, place + 1, about));
+            (about, words.collect())
+        };
+        self.dcs().filter(|about| *about != dc && *about != by).map(words).collect()
+    }
+
+    fn is_told_of_others(&self, state: &State, dc: Dc, next: Next<'_>) {
+        for (about, mut words) in self.words_of_others(state, dc) {
+            words.dedup();
+            let known = self.order_in(state, dc, state.log(dc).len(), about);
+            for order in words.into_iter().filter(|order| known < *order).flatten() {
+                next(Step::IsToldOfOthers { dc, order }, self.appends_order(state, dc, order));
+            }
+        }
+    }
+
+    /// Every node of it has applied what each of those declared that hold the order, sees itself declared down by none, has
+    /// written down what went on without it, and was told of others.
+    fn comes_back(&self, state: &State, dc: Dc, next: Next<'_>) {
+        let order = self.last_order(state, dc);
+        let is_told = |(about, words): (Dc, Vec<Option<u8>>)| {
+            words[0] <= self.order_in(state, dc, state.log(dc).len(), about)
+        };
+        if !self.words_of_others(state, dc).into_iter().all(is_told) {
+            return;
+        }
+        // By whoever was not down himself when it was given.
+        let by = state.orders.given_at[usize::from(order)];
+        let mut given = state.log(by).all();
+        let (place, _) =
+            given.find(|(_, record)| *record == Record::Order(order)).expect("who took it has it");
+        let down = self.down_in(state, by, place);
+        let held = self.dcs().filter(|of| *of != dc && !has(down, *of) && self.holds(state, *of, order));
+        let held: Vec<Dc> = held.collect();
         let awaited: Vec<&[Dc]> = if self.has(Defect::BackAtOneMark) {
             held.chunks(1).collect()
         } else if self.has(Defect::BackAtNoMark) {
@@ -138,6 +189,7 @@ impl Model {
             let mut back = self.having_written_down(&back, dc);
             back.orders.depooled &= !(1 << dc);
             back.orders.returning &= !(1 << dc);
+            back.orders.given_at[usize::from(order)] = 0;
             next(Step::IsBack { dc }, back);
         }
     }

@@ -116,6 +116,8 @@ pub(super) struct Orders {
     pub(super) is_told: bool,
     /// Of each order, what has become of the call to the third data centre.
     pub(super) told: [Told; ORDERS],
+    /// Of each `up` by which somebody is to come back, the data centre that took it.
+    pub(super) given_at: [Dc; ORDERS],
     /// Where clients are not sent.
     pub(super) depooled: Dcs,
     /// Of these, who was declared up by all, and is not back yet.
@@ -230,11 +232,12 @@ impl Hash for State {
         }
         hasher.write_u64(side_by_side(8, calls[0].iter().map(|call| call.code())));
         hasher.write_u64(side_by_side(8, calls[1].iter().map(|call| call.code())));
-        let Orders { given, is_told, told, depooled, returning, in_memory: [first, second] } = orders;
+        let Orders { given, is_told, told, given_at, depooled, returning, in_memory: [first, second] } =
+            orders;
         let flags = [*is_told, *first, *second].map(u8::from);
         let numbers = [*given, *lost, *renewed, *depooled, *returning].into_iter().chain(flags);
         let numbers = numbers.chain(told.map(|told| told as u8));
-        hasher.write_u64(side_by_side(4, numbers));
+        hasher.write_u64(side_by_side(4, numbers) << 8 | side_by_side(2, *given_at));
     }
 }
 

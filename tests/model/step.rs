@@ -24,8 +24,9 @@ pub(super) enum Step {
     Failed,
     CoordinatorDies,
     OrderIsGiven { order: u8, dc: Dc, node: u8 },
-    OrderIsTold { order: u8, dc: Dc },
+    OrderIsTold { order: u8 },
     OrderIsLost,
+    IsToldOfOthers { dc: Dc, order: u8 },
     IsBack { dc: Dc },
     DeclaredAgain { dc: Dc },
     Arrives { dc: Dc, log: Dc },
@@ -45,6 +46,7 @@ impl Step {
             Self::Failed => "503",
             Self::CoordinatorDies => "a coordinator that died",
             Self::IsBack { .. } => "a return",
+            Self::IsToldOfOthers { .. } => "told of others",
             Self::OrderIsLost => "an order that was lost",
             Self::DeclaredAgain { .. } => "declared again",
             _ => return None,
@@ -100,8 +102,11 @@ impl fmt::Display for Step {
             Self::OrderIsGiven { order, dc, node } => {
                 write!(f, "order {}: node {} of {} takes and appends it", order + 1, node + 1, name(dc))
             }
-            Self::OrderIsTold { order, dc } => write!(f, "order {}: {} appends it", order + 1, name(dc)),
+            Self::OrderIsTold { order } => write!(f, "order {}: the third holds it", order + 1),
             Self::OrderIsLost => write!(f, "nobody waits for who is told the order any more"),
+            Self::IsToldOfOthers { dc, order } => {
+                write!(f, "{} is told of order {}, and appends it", name(dc), order + 1)
+            }
             Self::IsBack { dc } => write!(f, "{} is back, and serves", name(dc)),
             Self::Arrives { dc, log } => write!(f, "{} applies the next record of {}", name(dc), name(log)),
             Self::DeclaredAgain { dc } => write!(f, "{} appends again what was declared", name(dc)),

@@ -8,7 +8,7 @@ use std::{
 
 use eventlog::{EventLog, LogClock};
 use futures::future::BoxFuture;
-use schemas::{Dc, KeyId, Partition, Position, Version, WriterId};
+use schemas::{Dc, Declaration, KeyId, Partition, Position, Version, WriterId};
 use writer::{FenceFailed, LocalView, LookFailed, Versions, Writer};
 
 use super::{
@@ -57,7 +57,7 @@ impl LocalView for Misled {
         }
     }
 
-    fn newest_declaration(&self, dc: &Dc) -> Option<Version> {
+    fn newest_declaration(&self, dc: &Dc) -> Option<Declaration> {
         self.view.newest_declaration(dc)
     }
 }

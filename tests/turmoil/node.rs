@@ -17,7 +17,7 @@ use eventlog::{EventLog, LogClock};
 use futures::future::BoxFuture;
 use materializer::{CellCache, Gaps, View, memory::MemoryView};
 use prometheus::Registry;
-use schemas::{Dc, KeyId, Partition, Position, SessionTtl, Version, WriterId};
+use schemas::{Dc, Declaration, KeyId, Partition, Position, SessionTtl, Version, WriterId};
 use server::{
     config::ReadConsistency,
     store::{Parts, StoreNode},
@@ -184,7 +184,7 @@ impl LocalView for Watched {
         self.view.down_in(partition)
     }
 
-    fn newest_declaration(&self, dc: &Dc) -> Option<Version> {
+    fn newest_declaration(&self, dc: &Dc) -> Option<Declaration> {
         self.view.newest_declaration(dc)
     }
 

@@ -134,7 +134,7 @@ impl<'a> Session<'a> {
         let (later, known) = self.known_and_later(read, |later| self.is_surely_later(later, written))?;
         let kind = match later.op.asked {
             Asked::Delete => Kind::False204,
-            _ if known.by_copy => Kind::LostWrite,
+            _ if known.by_copy => Kind::LostOrNotCopied,
             _ => Kind::StaleRead,
         };
         Some(Breach::of(kind, read, [written.op, later.op]))
@@ -153,7 +153,7 @@ impl<'a> Session<'a> {
         if deletes.any(may_be_newest) {
             return None;
         }
-        let kind = if known.by_copy { Kind::LostWrite } else { Kind::MissingSession };
+        let kind = if known.by_copy { Kind::LostOrNotCopied } else { Kind::MissingSession };
         Some(Breach::of(kind, read, [newest.op]))
     }
 

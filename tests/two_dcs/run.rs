@@ -47,6 +47,11 @@ impl Run {
         Self { sites, clients, history: Vec::new(), excuses: Vec::new(), seed }
     }
 
+    /// Both data centres, and who asks them.
+    pub(super) fn parts(&mut self) -> (&mut Sites, &Arc<Clients>) {
+        (&mut self.sites, &self.clients)
+    }
+
     /// One fault under load.
     ///
     /// # Panics

@@ -3,9 +3,11 @@
 //! ```text
 //!   id = above every declaration about C that is known
 //!   this dc   declare in every partition of every store, applied
-//!   others    the same, each in its own logs; not C itself, nor who is declared down
+//!   others    the same, each in its own logs; not C itself, nor who is declared down, who may hear of an `up` and need not answer
 //!   somebody has a later id -> again, above that
-//!   up        then wait until every node of C says that it has applied each of them, and is ready
+//!   down      not where the versions of C were far ahead: deletes without it would not cover what it acknowledged
+//!   up        then tell C what was declared of others meanwhile, and wait until every node of C says that it has applied
+//!             each of the words about it, and is ready
 //! ```
 
 use std::{
@@ -14,17 +16,20 @@ use std::{
     time::Duration,
 };
 
-use futures::future::join_all;
-use schemas::{Dc, DcState, Declaration, Version};
-use tokio::time::sleep;
+use futures::future::{join, join_all};
+use schemas::{Dc, DcState, Declaration, Timestamp, Version, caps::DOWN_AHEAD_MAX};
+use tokio::time::{Instant, sleep};
 
 use crate::{
     Deadline, NoAnswer, WriteError, Writer,
-    peer::{Peer, Standing, Told},
+    peer::{Heard, Peer, Standing, Telling, Told},
 };
 
 /// How often an order is given again because another one was given at the same time.
 const TRIES: usize = 3;
+
+/// The part of the time for an order that one may take which is down itself, and need not answer.
+const FOR_WHO_IS_DOWN: f64 = 0.1;
 
 /// How often a data centre that is to come back is asked whether it is there yet.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(200);
@@ -58,33 +63,44 @@ pub struct Everybody<'a> {
     pub writers: &'a [Arc<Writer>],
     /// The other data centres.
     pub peers: &'a [Arc<dyn Peer>],
+    /// Whether nobody declares this data centre down. Who is down is not told what is declared of others, and must not tell it.
+    pub are_we_up: bool,
+}
+
+/// An operator's order about a data centre.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// Which one.
+    pub dc: &'a Dc,
+    /// What it is from now on.
+    pub state: DcState,
+    /// The operator's word that what a data centre acknowledged whose versions were ahead is behind all clocks by now.
+    pub waited: bool,
+    /// The order's request, if it has a name.
+    pub request_id: Option<&'a str>,
 }
 
 impl Everybody<'_> {
-    /// Declares `dc` down or up everywhere but there. For `up`, waits until it is back, `deadline` at most.
+    /// Declares a data centre down or up everywhere but there. For `up`, waits until it is back, `deadline` at most.
     ///
     /// # Errors
     /// Each kind says how far it came.
     ///
     /// # Panics
     /// Without a writer.
-    pub async fn declare(
-        &self,
-        dc: &Dc,
-        state: DcState,
-        request_id: Option<&str>,
-        deadline: Deadline,
-    ) -> Result<Declaration, DeclareError> {
+    pub async fn declare(&self, order: Order<'_>, deadline: Deadline) -> Result<Declaration, DeclareError> {
+        let Order { dc, state, .. } = order;
         let subject = self.peers.iter().find(|peer| peer.dc() == dc);
         let subject = subject.ok_or_else(|| DeclareError::NoSuchDc(dc.clone()))?;
         let mut above = None;
         for _ in 0..TRIES {
-            above = above.max(self.writers.iter().filter_map(|writer| writer.newest_declaration(dc)).max());
+            above = above.max(newest(self.writers, dc).map(|declaration| declaration.id));
             let id = self.writers[0].declaration_id(above);
             let declaration = Declaration { dc: dc.clone(), state, id };
-            match self.tell_all(&declaration, request_id, deadline).await? {
+            match self.tell_all(&**subject, &declaration, order, deadline).await? {
                 Outcome::Held(by) => {
                     if state == DcState::Up {
+                        self.tell_of_others(&**subject, order.request_id, deadline).await?;
                         is_back(&**subject, &by, id, deadline).await?;
                     }
                     return Ok(declaration);
@@ -97,12 +113,16 @@ impl Everybody<'_> {
 
     async fn tell_all(
         &self,
+        subject: &dyn Peer,
         declaration: &Declaration,
-        request_id: Option<&str>,
+        order: Order<'_>,
         deadline: Deadline,
     ) -> Result<Outcome, DeclareError> {
         let us = self.writers[0].origin();
-        let told = declare_here(self.writers, declaration, request_id, deadline).await;
+        let told = match too_far_ahead(self.writers, subject, declaration.state).filter(|_| !order.waited) {
+            Some(why) => Told::None(NoAnswer::Refused(why)),
+            None => declare_here(self.writers, declaration, order.request_id, deadline).await,
+        };
         if told != Told::Done {
             return outcome(vec![(us.clone(), told)]);
         }
@@ -110,13 +130,71 @@ impl Everybody<'_> {
         let down =
             self.writers.iter().map(|writer| writer.down_everywhere()).reduce(|all, also| &all & &also);
         let down = down.unwrap_or_default();
+        let telling = Telling { declaration, waited: order.waited, request_id: order.request_id };
+        let others = self.peers.iter().filter(|peer| *peer.dc() != declaration.dc);
+        let (down, others): (Vec<_>, Vec<_>) = others.partition(|peer| down.contains(peer.dc()));
+        // But if it has declared the same one down before, that one waits for its word.
+        let down = down.into_iter().filter(|_| declaration.state == DcState::Up);
+        let down = down.map(|peer| peer.declare(telling, deadline.sooner(FOR_WHO_IS_DOWN)));
         let others =
-            self.peers.iter().filter(|peer| *peer.dc() != declaration.dc && !down.contains(peer.dc()));
-        let others = others
-            .map(async |peer| (peer.dc().clone(), peer.declare(declaration, request_id, deadline).await));
-        let told = join_all(others).await;
+            others.into_iter().map(async |peer| (peer.dc().clone(), peer.declare(telling, deadline).await));
+        let (told, _whatever) = join(join_all(others), join_all(down)).await;
         outcome([(us.clone(), Told::Done)].into_iter().chain(told).collect())
     }
+
+    /// Has one that comes back hold what was declared of others: it was not told while it was down, and its deletes go by its own
+    /// logs. After it is declared up here: what is declared from then on it is told like everybody.
+    async fn tell_of_others(
+        &self,
+        subject: &dyn Peer,
+        request_id: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<(), DeclareError> {
+        let others =
+            self.peers.iter().map(|peer| peer.dc()).filter(|dc| self.are_we_up && *dc != subject.dc());
+        for declaration in others.filter_map(|dc| newest(self.writers, dc)) {
+            // Its clocks were looked at when it was ordered.
+            let telling = Telling { declaration: &declaration, waited: true, request_id };
+            while let Told::None(why) = subject.declare(telling, deadline).await {
+                if deadline.left().is_zero() {
+                    let Declaration { dc, state, .. } = declaration;
+                    let why = format!("does not take that {dc} is declared {state}: {}", why.reason());
+                    return Err(DeclareError::NotBack([(subject.dc().to_string(), why.into())].into()));
+                }
+                sleep(ASK_AGAIN_AFTER).await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The newest declaration about `dc` that is known.
+fn newest(writers: &[Arc<Writer>], dc: &Dc) -> Option<Declaration> {
+    let known = writers.iter().filter_map(|writer| writer.newest_declaration(dc));
+    known.max_by_key(|declaration| declaration.id)
+}
+
+/// Why a data centre should not be declared down, if so: deletes that go on without it are stamped ahead of our clocks, and would be behind
+/// what it acknowledged.
+///
+/// # Panics
+/// Without a writer.
+pub fn too_far_ahead(writers: &[Arc<Writer>], subject: &dyn Peer, state: DcState) -> Option<Arc<str>> {
+    let heard = subject.heard().filter(|_| state == DcState::Down)?;
+    let ours = writers.iter().map(|writer| writer.versions_reach()).min().expect("a store");
+    let ahead = ahead(heard, Instant::now(), ours);
+    let why = || {
+        let (dc, us, s) = (subject.dc(), writers[0].origin(), ahead.as_secs());
+        format!(
+            "what {dc} acknowledges is {s} s ahead of {us}: set its clock right, wait for so long, and give the order with --i-have-waited"
+        )
+    };
+    (DOWN_AHEAD_MAX < ahead).then(|| why().into())
+}
+
+/// How far its versions are ahead of `ours`, if it has gone on since it was heard. Pure.
+fn ahead(heard: Heard, now: Instant, ours: Timestamp) -> Duration {
+    heard.versions_reach.saturating_add(now.saturating_duration_since(heard.at)).since(ours)
 }
 
 /// Puts a declaration into every partition of this data centre's own logs, and says whether it holds there.
@@ -127,7 +205,7 @@ pub async fn declare_here(
     deadline: Deadline,
 ) -> Told {
     let newer = || {
-        let newest = writers.iter().filter_map(|writer| writer.newest_declaration(&declaration.dc)).max();
+        let newest = newest(writers, &declaration.dc).map(|newest| newest.id);
         newest.filter(|newest| declaration.id < *newest)
     };
     // An order that comes late need not stand behind the one that replaced it.

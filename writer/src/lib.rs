@@ -19,7 +19,7 @@ mod retention;
 mod versions;
 mod write;
 
-pub use declare::{DeclareError, Everybody, declare_here};
+pub use declare::{DeclareError, Everybody, Order, declare_here, too_far_ahead};
 #[cfg(feature = "test-util")]
 pub use delete::decisions;
 pub use delete::{Acknowledged, Answer, DeleteError, DeletedEverywhere, NoAnswer, Unconfirmed};

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
-use schemas::{Dc, KeyId, Partition, Position, Version};
+use schemas::{Dc, Declaration, KeyId, Partition, Position, Version};
 
 /// The view of this node, as its writer sees it.
 pub trait LocalView: fmt::Debug + Send + Sync + 'static {
@@ -18,8 +18,8 @@ pub trait LocalView: fmt::Debug + Send + Sync + 'static {
     /// The data centres that this data centre's own log has declared down in `partition`, as far as this node has applied it.
     fn down_in(&self, partition: Partition) -> BTreeSet<Dc>;
 
-    /// The newest id of a declaration about `dc` that this node has applied, whoever's log it stands in.
-    fn newest_declaration(&self, dc: &Dc) -> Option<Version>;
+    /// The newest declaration about `dc` that this node has applied, whoever's log it stands in.
+    fn newest_declaration(&self, dc: &Dc) -> Option<Declaration>;
 
     /// Why this node applies nothing at the moment, if it does not: what is appended now could not be read here soon.
     fn stands_still(&self) -> Option<Arc<str>> {

@@ -22,7 +22,8 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use schemas::{Dc, DcState, Declaration, Headers, KeyId, StoreName, Until, Version};
+use schemas::{Dc, DcState, Declaration, Headers, KeyId, StoreName, Timestamp, Until, Version};
+use tokio::time::Instant;
 
 pub use self::{
     address::{ParsePeerUrlError, PeerTls, PeerUrl, TlsName},
@@ -55,6 +56,17 @@ pub enum Round {
     Second,
 }
 
+/// What a data centre is told to hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Telling<'a> {
+    /// The declaration.
+    pub declaration: &'a Declaration,
+    /// The operator's word that it is behind all clocks by now what a data centre acknowledged whose versions were far ahead.
+    pub waited: bool,
+    /// The order's request, if it has a name.
+    pub request_id: Option<&'a str>,
+}
+
 /// What came of telling a data centre a declaration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Told {
@@ -76,6 +88,15 @@ pub struct Standing {
     pub declared_by: BTreeMap<Dc, (DcState, Option<Version>)>,
 }
 
+/// How far the versions of a node had come, and when it said so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The latest time that its versions carried.
+    pub versions_reach: Timestamp,
+    /// By the clock of this process.
+    pub at: Instant,
+}
+
 /// The address of a node, and what it says of its own data centre, or why it says nothing.
 pub type NodeStanding = (String, Result<Standing, Arc<str>>);
 
@@ -95,14 +116,14 @@ pub trait Peer: fmt::Debug + Send + Sync + 'static {
         deadline: Deadline,
     ) -> BoxFuture<'a, Answer>;
 
-    /// Has it hold `declaration` in every partition of its own logs. Resolves soon after `deadline` at the latest.
-    fn declare<'a>(
-        &'a self,
-        declaration: &'a Declaration,
-        request_id: Option<&'a str>,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Told>;
+    /// Has it hold a declaration in every partition of its own logs. Resolves soon after `deadline` at the latest.
+    fn declare<'a>(&'a self, telling: Telling<'a>, deadline: Deadline) -> BoxFuture<'a, Told>;
 
     /// Asks every node of it how it sees its own data centre: the node's address, and what it says or why it says nothing.
     fn standing(&self) -> BoxFuture<'_, Vec<NodeStanding>>;
+
+    /// Of its nodes the one whose versions are furthest by now, if any was heard.
+    fn heard(&self) -> Option<Heard> {
+        None
+    }
 }

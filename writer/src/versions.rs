@@ -66,6 +66,11 @@ impl Versions {
         Version { hlc: last.ahead, writer: self.writer }
     }
 
+    /// The latest time that a version carries which [`next`](Self::next) chooses now, near the clock.
+    pub fn reach(&self, now: Timestamp) -> Timestamp {
+        now.max(self.lock().near.time())
+    }
+
     /// Makes every later version newer than `seen`, whatever the clock says.
     pub fn observe(&self, seen: Version) {
         let mut last = self.lock();

@@ -10,7 +10,7 @@ use eventlog::{AppendError, Appended, Commit, EnqueueError, EventLog, LogClock};
 use futures::future::{join_all, try_join_all};
 use schemas::{
     Beacon, Change, Dc, Declaration, Event, Headers, Heartbeat, KeyId, MacKey, Partition, Record, Sealed,
-    Sequence, StoreName, Until, Version, WriterId, caps::RETENTION_SLACK,
+    Sequence, StoreName, Timestamp, Until, Version, WriterId, caps::RETENTION_SLACK,
 };
 use tokio::time::Instant;
 
@@ -313,9 +313,15 @@ impl Writer {
         partitions.reduce(|all, also| &all & &also).unwrap_or_default()
     }
 
-    /// The newest id of a declaration about `dc` that this node has applied.
-    pub fn newest_declaration(&self, dc: &Dc) -> Option<Version> {
+    /// The newest declaration about `dc` that this node has applied, whoever's log it stands in.
+    pub fn newest_declaration(&self, dc: &Dc) -> Option<Declaration> {
         self.view.newest_declaration(dc)
+    }
+
+    /// The latest time that a version of this writer carries, if it chose one now: all earlier ones are behind it, but for those of
+    /// deletes that go on without a data centre.
+    pub fn versions_reach(&self) -> Timestamp {
+        self.versions.reach(self.clock.now())
     }
 
     /// The id of a new declaration, above `seen`.

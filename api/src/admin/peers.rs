@@ -12,7 +12,7 @@ use axum::{
 use schemas::{Dc, DcState};
 use serde::{Deserialize, Serialize};
 use writer::{
-    Deadline, DeclareError, Everybody,
+    Deadline, DeclareError, Everybody, Order,
     peer::{HttpPeer, Peer},
 };
 
@@ -44,11 +44,14 @@ pub(super) struct PeerStatus {
 /// An order.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Order {
+struct Said {
     state: String,
     /// The operator's word that it serves nobody.
     #[serde(default)]
     depooled: bool,
+    /// The operator's word that what it acknowledged is behind all clocks by now, however far ahead its versions were.
+    #[serde(default)]
+    waited: bool,
 }
 
 /// Every peer, by name.
@@ -84,7 +87,7 @@ pub(super) async fn declare(
     body: Body,
 ) -> Response {
     let bad = |detail: &str| problem(StatusCode::BAD_REQUEST, "Bad request", detail);
-    let order: Order = match read_order(body).await {
+    let order: Said = match read_order(body).await {
         Ok(order) => order,
         Err(why) => return bad(&format!("{why}. An example: {{\"state\":\"up\"}}")),
     };
@@ -110,11 +113,13 @@ pub(super) async fn declare(
     let given = request_id.given().map(str::to_owned);
     tracing::warn!("{dc} is to be declared {state}, by order (request {request_id})");
     let peers = Arc::clone(&app.dcs.peers);
+    let are_we_up = app.dcs.words_of_others(&app.stores).values().all(|word| !word.down_in_some);
     // It goes on whether or not somebody still waits for the answer.
     let ordered = tokio::spawn(async move {
         let peers: Vec<_> = peers.iter().map(|peer| Arc::clone(peer) as Arc<dyn Peer>).collect();
-        let everybody = Everybody { writers: &writers, peers: &peers };
-        let outcome = everybody.declare(&dc, state, given.as_deref(), Deadline::within(PATIENCE)).await;
+        let everybody = Everybody { writers: &writers, peers: &peers, are_we_up };
+        let order = Order { dc: &dc, state, waited: order.waited, request_id: given.as_deref() };
+        let outcome = everybody.declare(order, Deadline::within(PATIENCE)).await;
         match &outcome {
             Ok(declaration) => tracing::warn!("{dc} is declared {state}, as order {}", declaration.id),
             Err(error) => tracing::error!("{dc} is not declared {state} everywhere: {error}"),

@@ -13,9 +13,10 @@ use schemas::Declaration;
 use writer::{
     Deadline, declare_here,
     peer::{
-        Told,
+        Peer, Told,
         messages::{DeclarationAnswer, DeclarationCall, INDEX_SECRET},
     },
+    too_far_ahead,
 };
 
 use super::peer::{PeerApp, failed, read_call, refused};
@@ -34,7 +35,7 @@ pub(super) async fn declaration(State(app): State<Arc<PeerApp>>, body: Body) -> 
         Ok(call) => call,
         Err(why) => return bad(&why),
     };
-    let DeclarationCall { dc, state, id, index_fingerprint, request_id, deadline_ms } = call;
+    let DeclarationCall { dc, state, id, index_fingerprint, waited, request_id, deadline_ms } = call;
     if app.fingerprints.get(INDEX_SECRET) != Some(&index_fingerprint) {
         let detail = format!("{} has another secret `{INDEX_SECRET}`", app.dc);
         return problem(StatusCode::CONFLICT, "config_mismatch", &detail, None);
@@ -47,6 +48,11 @@ pub(super) async fn declaration(State(app): State<Arc<PeerApp>>, body: Body) -> 
         let why = readiness.why_not();
         return refused(&format!("not ready: {why}"));
     };
+    let subject = app.app.dcs.peers.iter().find(|peer| *peer.dc() == dc);
+    let why = subject.and_then(|subject| too_far_ahead(&writers, &**subject, state));
+    if let Some(why) = why.filter(|_| !waited) {
+        return refused(&why);
+    }
     let patience = Duration::from_millis(deadline_ms).min(PATIENCE_MAX);
     let declaration = Declaration { dc, state, id };
     // It goes on whether or not somebody still waits for the answer.

@@ -32,8 +32,12 @@ use writer::{
 
 use super::declarations::declaration;
 use crate::{
-    App, Outcome, Routes, brief_problem::brief_problem as problem, dcs::DECLARED_DOWN, routes::hashes,
-    store::Backend, tls::ClientCertificate,
+    App, Outcome, Routes,
+    brief_problem::brief_problem as problem,
+    dcs::{DECLARED_DOWN, writers},
+    routes::hashes,
+    store::Backend,
+    tls::ClientCertificate,
 };
 
 /// The longest that a reader of a log may wait for something to come.
@@ -102,6 +106,7 @@ async fn hello(State(app): State<Arc<PeerApp>>) -> Response {
     let hello = Hello {
         dc: dc.clone(),
         wall_ms: wall_ms(),
+        versions_ms: versions_ms(node),
         ready: node.readiness.is_ready(),
         version: node.build.version.to_owned(),
         secret_fingerprints: fingerprints.clone(),
@@ -112,6 +117,11 @@ async fn hello(State(app): State<Arc<PeerApp>>) -> Response {
         declared_by: node.dcs.declared_by(&node.stores),
     };
     Json(hello).into_response()
+}
+
+fn versions_ms(node: &App) -> Option<u64> {
+    let reach = writers(&node.stores)?.iter().map(|writer| writer.versions_reach()).max()?;
+    Some(reach.as_millis())
 }
 
 async fn tombstone(State(app): State<Arc<PeerApp>>, body: Body) -> Response {

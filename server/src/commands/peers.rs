@@ -36,6 +36,10 @@ enum PeersCommand {
         /// Your word that no client is sent there any more. `down` needs it.
         #[arg(long)]
         i_have_depooled: bool,
+        /// Your word that, since then, so much time has passed as its versions were ahead of the others: only where an order was
+        /// refused for that.
+        #[arg(long)]
+        i_have_waited: bool,
     },
 }
 
@@ -51,8 +55,15 @@ pub(super) fn run(args: &PeersArgs) -> anyhow::Result<()> {
     runtime.block_on(async {
         match &args.command {
             None => list(&args.admin).await,
-            Some(PeersCommand::Set { dc, state, i_have_depooled }) => {
-                set(&args.admin, dc, *state, *i_have_depooled).await
+            Some(PeersCommand::Set { dc, state, i_have_depooled: depooled, i_have_waited: waited }) => {
+                let order = json!({ "state": state.name(), "depooled": depooled, "waited": waited });
+                if let (State::Down, false) = (state, depooled) {
+                    bail!(
+                        "deletes will go on without {dc}, and sessions that are deleted meanwhile stay there until it is up \
+                         again. Take its traffic away first, and say so with --i-have-depooled"
+                    );
+                }
+                set(&args.admin, dc, *state, &order).await
             }
         }
     })
@@ -77,16 +88,17 @@ async fn list(address: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn set(address: &str, dc: &Dc, state: State, depooled: bool) -> anyhow::Result<()> {
-    if state == State::Down && !depooled {
-        bail!(
-            "deletes will go on without {dc}, and sessions that are deleted meanwhile stay there until it is up again. \
-             Take its traffic away first, and say so with --i-have-depooled"
-        );
+impl State {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+        }
     }
-    let name = if state == State::Up { "up" } else { "down" };
-    let order = json!({ "state": name, "depooled": depooled });
-    let answer = admin::put(address, &format!("/v1/peers/{dc}"), &order).await?;
+}
+
+async fn set(address: &str, dc: &Dc, state: State, order: &Value) -> anyhow::Result<()> {
+    let answer = admin::put(address, &format!("/v1/peers/{dc}"), order).await?;
     if answer.status != StatusCode::OK {
         return Err(answer.refusal());
     }

@@ -27,7 +27,7 @@ use tokio::{
 };
 use writer::{
     Acknowledged, Answer, Deadline, NoAnswer, Writer, declare_here,
-    peer::{NodeStanding, Peer, Round, Standing, Told, Tombstone},
+    peer::{NodeStanding, Peer, Round, Standing, Telling, Told, Tombstone},
 };
 
 use super::super::{
@@ -343,14 +343,9 @@ impl Peer for Cable {
         })
     }
 
-    fn declare<'a>(
-        &'a self,
-        declaration: &'a Declaration,
-        _: Option<&'a str>,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Told> {
+    fn declare<'a>(&'a self, telling: Telling<'a>, deadline: Deadline) -> BoxFuture<'a, Told> {
         Box::pin(async move {
-            let ask = |answer| Ask::Declare(declaration.clone(), answer);
+            let ask = |answer| Ask::Declare(telling.declaration.clone(), answer);
             let told = timeout(deadline.left(), self.carry(ask, |told| told, deadline)).await;
             told.unwrap_or_else(|_| Err(unknown("it did not answer in time"))).unwrap_or_else(Told::None)
         })

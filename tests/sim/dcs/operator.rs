@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use schemas::{Dc, DcState};
 use tokio::time::{sleep, timeout};
-use writer::{Deadline, Everybody};
+use writer::{Deadline, Everybody, Order};
 
 use super::{
     super::{
@@ -110,8 +110,10 @@ impl World {
         self.note(format!("node {n} is told that {dc} is {state:?}"));
         let site = &self.dcs[self.nodes[n].at.0].site;
         let (writers, subject) = ([Arc::clone(&store.writer)], NAMES[dc].parse().unwrap());
-        let everybody = Everybody { writers: &writers, peers: &site.peers };
-        let told = everybody.declare(&subject, state, None, Deadline::within(ORDER_WITHIN));
+        // It declares one at a time, and asks none that is down.
+        let everybody = Everybody { writers: &writers, peers: &site.peers, are_we_up: true };
+        let order = Order { dc: &subject, state, waited: false, request_id: None };
+        let told = everybody.declare(order, Deadline::within(ORDER_WITHIN));
         let told = crashed.run_until_cancelled(told).await;
         let outcome = match &told {
             Some(Ok(_)) => "done".to_owned(),

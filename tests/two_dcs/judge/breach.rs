@@ -11,8 +11,8 @@ pub(in crate::two_dcs) enum Kind {
     False204,
     /// What was there and then was not is there again.
     Resurrection,
-    /// All has been copied, and an acknowledged write is not there, nor anything later.
-    LostWrite,
+    /// All should have been copied by now, and an acknowledged write is not there, nor anything later.
+    LostOrNotCopied,
     /// A read found something older than what it must.
     StaleRead,
     /// "Not found", though the session lives and nobody deleted it.

@@ -129,14 +129,14 @@ fn a_resurrection_is_caught_whatever_became_of_the_delete() {
 fn an_acknowledged_write_that_is_lost_is_caught_once_all_is_copied() {
     let history = [set(E0, (0.0, 1.0), 1), read(C0, (4.0, 5.0), None)];
     all_is_well("not copied yet", &history, None);
-    assert_eq!(kinds(&history, &[], Some(3.0)), [Kind::LostWrite]);
+    assert_eq!(kinds(&history, &[], Some(3.0)), [Kind::LostOrNotCopied]);
     let nobody_knows = [unknown_set(E0, (0.0, 1.0), 1), read(C0, (4.0, 5.0), None)];
     all_is_well("not acknowledged", &nobody_knows, Some(3.0));
     let since = [set(E0, (3.5, 3.6), 1), read(C0, (4.0, 5.0), None)];
     all_is_well("written since", &since, Some(3.0));
     let older = [set(C0, (0.0, 0.5), 1), set(E0, (1.0, 1.5), 2), read(C0, (4.0, 5.0), Some(1))];
     all_is_well("not copied yet", &older, None);
-    assert_eq!(kinds(&older, &[], Some(3.0)), [Kind::LostWrite]);
+    assert_eq!(kinds(&older, &[], Some(3.0)), [Kind::LostOrNotCopied]);
     let later = [set(E0, (0.0, 1.0), 1), unknown_set(E0, (2.0, 2.5), 2), read(C0, (4.0, 5.0), Some(2))];
     all_is_well("one that nobody acknowledged may have taken its place", &later, Some(3.0));
     let side_by_side = [set(E0, (0.0, 1.0), 1), set(C0, (0.5, 1.5), 2), read(E0, (4.0, 5.0), Some(1))];

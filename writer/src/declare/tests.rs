@@ -1,4 +1,4 @@
-use schemas::{Hlc, WriterId};
+use schemas::{Hlc, Timestamp, WriterId};
 
 use super::*;
 
@@ -39,4 +39,17 @@ fn an_order_holds_when_everybody_holds_it_and_is_given_again_above_a_later_one()
     assert!(matches!(told(Told::Newer(id(7)), silent()), Ok(Outcome::Newer(newest)) if newest == id(7)));
     let error = told(Told::Done, silent()).unwrap_err();
     assert_eq!(error.to_string(), "codfw hold it; not confirmed by esams (silent)");
+}
+
+#[test]
+fn what_was_heard_long_ago_has_gone_on_since() {
+    let (now, at) = (Timestamp::from_millis(100_000), Instant::now());
+    let ahead = |heard_ms, since_s| {
+        let heard = Heard { versions_reach: Timestamp::from_millis(heard_ms), at };
+        ahead(heard, at + Duration::from_secs(since_s), now).as_secs()
+    };
+    assert_eq!(ahead(131_000, 0), 31);
+    assert_eq!(ahead(41_000, 90), 31);
+    assert_eq!(ahead(90_000, 10), 0);
+    assert_eq!(ahead(40_000, 10), 0, "it is behind");
 }

@@ -10,7 +10,7 @@ use schemas::{
 use super::*;
 use crate::{
     FenceFailed, LocalView, LookFailed, Metrics, Retention, Versions,
-    peer::{NodeStanding, Peer, Told},
+    peer::{NodeStanding, Peer, Telling, Told},
 };
 
 fn version(n: u64) -> Version {
@@ -144,7 +144,7 @@ impl LocalView for Scripted {
         if 1 < down.len() { down.pop_front().unwrap() } else { down.front().cloned().unwrap_or_default() }
     }
 
-    fn newest_declaration(&self, _: &Dc) -> Option<Version> {
+    fn newest_declaration(&self, _: &Dc) -> Option<Declaration> {
         None
     }
 }
@@ -196,7 +196,7 @@ impl Peer for Asked {
         Box::pin(async { answer })
     }
 
-    fn declare<'a>(&'a self, _: &'a Declaration, _: Option<&'a str>, _: Deadline) -> BoxFuture<'a, Told> {
+    fn declare<'a>(&'a self, _: Telling<'a>, _: Deadline) -> BoxFuture<'a, Told> {
         unreachable!("nothing is declared by a delete")
     }
 

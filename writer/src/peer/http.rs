@@ -29,12 +29,12 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioTimer},
 };
-use schemas::{Dc, Declaration, Offset, Partition, StoreName, Topic};
+use schemas::{Dc, Declaration, Offset, Partition, StoreName, Timestamp, Topic};
 use tokio::time::{Instant, sleep, timeout};
 
 pub use self::comparing::BucketAsked;
 use super::{
-    NodeStanding, Peer, PeerMetrics, PeerTls, PeerUrl, Round, Told, Tombstone,
+    Heard, NodeStanding, Peer, PeerMetrics, PeerTls, PeerUrl, Round, Telling, Told, Tombstone,
     address::over_tls,
     comparing::{COMPARED_BYTES_MAX, HASHES},
     health::Health,
@@ -96,6 +96,8 @@ struct State {
     /// Whether it does what it is asked: one whose log hangs answers, and confirms nothing.
     work: Health,
     pace: Pace,
+    /// What its nodes said last of their versions, in the order of the configuration.
+    heard: Vec<Option<Heard>>,
     /// Why it is not asked, however well it answers.
     misfit: Option<Arc<str>>,
 }
@@ -185,17 +187,25 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpPeer<C> {
         assert!(!nodes.is_empty(), "a peer has a node at least");
         let client = RwLock::new(client(connector));
         metrics.expect(&dc);
-        Self { dc, us, nodes, preferred: AtomicUsize::new(0), client, state: Mutex::default(), metrics }
+        let state = Mutex::new(State { heard: vec![None; nodes.len()], ..State::default() });
+        Self { dc, us, nodes, preferred: AtomicUsize::new(0), client, state, metrics }
     }
 
     /// Asks every node of it what it is: also how one that was silent is found again. In the order of the configuration.
     pub async fn greet(&self) -> Vec<(&PeerUrl, Result<Hello, Silence>)> {
         let began = Instant::now();
         let hellos = join_all(self.nodes.iter().map(|node| self.greet_node(node))).await;
-        if hellos.iter().any(Result::is_ok) {
-            self.state().health.answered();
-        } else {
-            self.state().health.was_silent(began);
+        {
+            let (mut state, at) = (self.state(), Instant::now());
+            if hellos.iter().any(Result::is_ok) {
+                state.health.answered(at);
+            } else {
+                state.health.was_silent(began);
+            }
+            for (heard, hello) in state.heard.iter_mut().zip(&hellos) {
+                let reach = hello.as_ref().ok().and_then(|hello| hello.versions_ms);
+                *heard = reach.map(|ms| Heard { versions_reach: Timestamp::from_millis(ms), at }).or(*heard);
+            }
         }
         self.show();
         self.nodes.iter().zip(hellos).collect()
@@ -295,7 +305,9 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpPeer<C> {
         };
         match &answer {
             Answer::None(NoAnswer::Unknown(_) | NoAnswer::Stored(_)) => self.state().work.was_silent(began),
-            _ => self.state().work.answered(),
+            // Says nothing of its log.
+            Answer::None(NoAnswer::Refused(_) | NoAnswer::Overloaded(_)) => {}
+            Answer::Done(_) | Answer::Newer(_) => self.state().work.answered(Instant::now()),
         }
         self.metrics.count(&self.dc, &answer);
         answer
@@ -306,7 +318,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpPeer<C> {
         let began = Instant::now();
         let exchange = self.try_nodes(method, path, body, deadline, Some(self.pace())).await;
         match &exchange.answer {
-            Ok(_) => self.state().health.answered(),
+            Ok(_) => self.state().health.answered(Instant::now()),
             Err(_) => self.state().health.was_silent(began),
         }
         self.show();
@@ -400,16 +412,17 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpPeer<C> {
         Ok(Response::from_parts(head, body.to_bytes()))
     }
 
-    async fn tell(&self, declaration: &Declaration, request_id: Option<&str>, deadline: Deadline) -> Told {
+    async fn tell(&self, telling: Telling<'_>, deadline: Deadline) -> Told {
         if let Some(why) = self.not_asked_because() {
             return Told::None(NoAnswer::Refused(why));
         }
-        let Declaration { dc, state, id } = declaration;
+        let Telling { declaration: Declaration { dc, state, id }, waited, request_id } = telling;
         let call = DeclarationCall {
             dc: dc.clone(),
             state: *state,
             id: *id,
             index_fingerprint: self.us.index_fingerprint.clone(),
+            waited,
             request_id: request_id.map(str::to_owned),
             deadline_ms: time_there(deadline),
         };
@@ -496,13 +509,15 @@ impl<C: Connect + Clone + Send + Sync + 'static> Peer for HttpPeer<C> {
         Box::pin(self.ask(store, tombstone, round, deadline))
     }
 
-    fn declare<'a>(
-        &'a self,
-        declaration: &'a Declaration,
-        request_id: Option<&'a str>,
-        deadline: Deadline,
-    ) -> BoxFuture<'a, Told> {
-        Box::pin(self.tell(declaration, request_id, deadline))
+    fn declare<'a>(&'a self, telling: Telling<'a>, deadline: Deadline) -> BoxFuture<'a, Told> {
+        Box::pin(self.tell(telling, deadline))
+    }
+
+    fn heard(&self) -> Option<Heard> {
+        let now = Instant::now();
+        let by_now =
+            |heard: &Heard| heard.versions_reach.saturating_add(now.saturating_duration_since(heard.at));
+        self.state().heard.iter().flatten().max_by_key(|heard| by_now(heard)).copied()
     }
 
     fn standing(&self) -> BoxFuture<'_, Vec<NodeStanding>> {

@@ -113,11 +113,19 @@ pub struct DeclarationCall {
     pub id: Version,
     /// Of the index secret.
     pub index_fingerprint: String,
+    /// The operator's word that what it acknowledged is behind all clocks, however far ahead its versions were.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub waited: bool,
     /// The order's request, if it has a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
     /// Milliseconds that are left for an answer.
     pub deadline_ms: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references to fields")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// What became of a declaration.
@@ -150,6 +158,9 @@ pub struct Hello {
     pub dc: Dc,
     /// Its clock, Unix milliseconds.
     pub wall_ms: u64,
+    /// The latest time that its versions carry, Unix milliseconds; missing before its stores are open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versions_ms: Option<u64>,
     /// Whether it answers requests.
     pub ready: bool,
     /// Of the program.

@@ -80,7 +80,7 @@ impl LocalView for Scripted {
         BTreeSet::new()
     }
 
-    fn newest_declaration(&self, _: &Dc) -> Option<Version> {
+    fn newest_declaration(&self, _: &Dc) -> Option<Declaration> {
         None
     }
 
