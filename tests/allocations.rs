@@ -3,6 +3,7 @@
 //! The server runs in this process, on the thread of the test, over a real socket, on a real log and view; the client is
 //! on the same thread and allocates nothing. What log and follower do on their own threads does not count.
 
+use api::{Access, Client, Scope, TokenHash};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -57,4 +58,39 @@ fn a_request_asks_for_memory_only_so_often() {
     println!("allocations: {get} for a GET that finds, {post} for a POST");
     assert!(get <= GET_AT_MOST, "{get} for a GET");
     assert!(post <= POST_AT_MOST, "{post} for a POST");
+}
+
+/// The request with a token that `access` knows.
+fn with_token(request: &[u8]) -> Vec<u8> {
+    let line = request.windows(2).position(|window| window == b"\r\n").unwrap() + 2;
+    [&request[..line], b"Authorization: Bearer 0123456789abcdef\r\n", &request[line..]].concat()
+}
+
+fn access() -> Access {
+    let scopes = vec![Scope::Read, Scope::Write, Scope::Delete];
+    Access::of(vec![Client {
+        name: "wiki".parse().unwrap(),
+        tokens: vec![TokenHash::of(b"another"), TokenHash::of(b"0123456789abcdef")],
+        tls_names: Vec::new(),
+        stores: vec![("sessions".parse().unwrap(), scopes)],
+        role: None,
+    }])
+}
+
+#[test]
+fn to_ask_who_asks_takes_no_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut store = runtime.block_on(InProcess::open(dir.path(), Cells::Kept));
+    let key = "enwiki:MWSession:0123456789abcdef0123456789abcdef";
+    let (post, get) = (with_token(&in_process::post(key)), with_token(&in_process::get(key)));
+    let measure = |stream: &mut TcpStream| {
+        let posted = allocations(&runtime, stream, &post, b"HTTP/1.1 201");
+        (posted, allocations(&runtime, stream, &get, b"HTTP/1.1 200"))
+    };
+    let open = measure(&mut runtime.block_on(store.connect()));
+    store.guard_by(access());
+    let guarded = measure(&mut runtime.block_on(store.connect()));
+    println!("allocations of a POST and a GET: {open:?} for everybody, {guarded:?} for who is known");
+    assert_eq!(guarded, open);
 }

@@ -8,8 +8,8 @@
 use std::{path::Path, sync::Arc};
 
 use api::{
-    AnswerRoom, App, BodyRoom, Comparisons, Dcs, DiskRoom, Jobs, Lanes, Limits, Readiness, RingSecret,
-    Sealer, Secret, Stores,
+    Access, AnswerRoom, App, BodyRoom, Comparisons, Dcs, DiskRoom, Jobs, Lanes, Limits, Readiness,
+    RingSecret, Sealer, Secret, Stores,
 };
 use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
@@ -64,6 +64,11 @@ impl InProcess {
         let (store, view, stop) = store(dir, cells, &registry).await;
         let app = app(&store, &registry);
         Self { store, view, app, stop }
+    }
+
+    /// Serves those alone who are named here.
+    pub(crate) fn guard_by(&mut self, access: Access) {
+        self.app.access = Some(Arc::new(access));
     }
 
     /// A connection to it, served on the runtime of the caller.
@@ -187,6 +192,7 @@ fn app(store: &StoreNode, registry: &Registry) -> App {
     readiness.latch("store sessions", "opening").release();
     let build = api::BuildInfo { version: "0", build_date: "", build_host: "", go_version: "" };
     App {
+        access: None,
         stores: Arc::new(Stores::new(vec![served])),
         readiness,
         metrics: api::Metrics::register(registry, &build).unwrap(),

@@ -10,6 +10,7 @@
 mod harness;
 mod in_process;
 
+mod access;
 mod allocations;
 mod bench;
 mod chaos;

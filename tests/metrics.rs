@@ -11,10 +11,13 @@ use std::{
     time::Duration,
 };
 
-use crate::harness::{Authority, Connection, Node, TlsClient, dcs, eventually, free, message};
+use crate::harness::{Authority, Node, TlsClient, dcs, eventually, free, message};
 
-/// TLS for clients, beside that for other data centres.
-const TLS: &str = "tls: { cert: '${DIR}/cert.pem', key: '${DIR}/key.pem' }\n";
+/// TLS for clients and operators, beside that for other data centres.
+const TLS: &str = "tls: &tls { cert: '${DIR}/cert.pem', key: '${DIR}/key.pem' }\nadmin: { tls: *tls }\n";
+
+/// From the start of both data centres.
+const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Kask's, which keep their names whatever anybody says of them: dashboards and alerts know them.
 const KASKS: [&str; 3] = ["http_requests_total", "http_request_duration_seconds", "kask_build_info"];
@@ -28,9 +31,11 @@ fn served() -> [String; 2] {
     let _codfw = dcs::launch_with_tls(&authority, "codfw", &codfw).start_without_waiting();
     let eqiad = format!("{TLS}{}", dcs::config("eqiad", here, &dcs::tls_of("codfw", there)));
     let launch = dcs::launch_with_tls(&authority, "eqiad", &eqiad);
-    let node = launch.file("cert.pem", &issued.cert).file("key.pem", &issued.key).start();
+    let node = launch.file("cert.pem", &issued.cert).file("key.pem", &issued.key).start_without_waiting();
+    node.wait_for_log_within("that it is ready", READY_WITHIN, |line| line["msg"] == "Ready");
     assert!(TlsClient::trusting(&Authority::new()).handshake(node.address).is_err());
-    let mut data = TlsClient::trusting(&authority).open(node.address).unwrap();
+    let client = TlsClient::trusting(&authority);
+    let mut data = client.open(node.address).unwrap();
     for (method, target, body) in [
         ("POST", "/sessions/v1/k", "v"),
         ("POST", "/sessions/v1/k", ""),
@@ -44,7 +49,7 @@ fn served() -> [String; 2] {
     ] {
         data.exchange(message(method, target, &[], body.as_bytes())).unwrap();
     }
-    let admin = |node: &Node| Connection::open(node.admin_address).unwrap();
+    let admin = |node: &Node| client.open(node.admin_address).unwrap();
     // What only a job counts is served after one.
     assert_eq!(admin(&node).exchange(message("POST", "/v1/verify", &[], b"")).unwrap().status, 202);
     eventually("the job is done", Duration::from_secs(30), || {

@@ -25,7 +25,16 @@ const NAMED_ONLY_IN: [(&str, &[&str]); 7] = [
     ("rocksdb", &["eventlog/src/embedded", "materializer/src/sessions"]),
     ("axum", &["api/src", "bench/src/floors"]),
     ("hyper", &["api/src", "bench/src/floors", "server/src/commands", "writer/src/peer"]),
-    ("aws_lc_rs", &["api/src/seal.rs", "api/src/seal", "server/src/tls", "writer/src/peer/address.rs"]),
+    (
+        "aws_lc_rs",
+        &[
+            "api/src/access.rs",
+            "api/src/seal.rs",
+            "api/src/seal",
+            "server/src/tls",
+            "writer/src/peer/address.rs",
+        ],
+    ),
     ("rustls", &["api/src/tls.rs", "server/src/tls", "writer/src/peer"]),
     ("yaml_serde", &["server/src/config"]),
 ];

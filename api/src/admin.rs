@@ -1,6 +1,6 @@
-//! The admin listener: what this node is doing, and what it can be told to do. Loopback only until it can tell people
-//! apart.
+//! The admin listener: what this node is doing, and what it can be told to do.
 
+mod guard;
 mod peers;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -10,15 +10,15 @@ use axum::{
     body::{Body, to_bytes},
     extract::{Path, State},
     response::{IntoResponse, Response},
-    routing::{get, post, put},
+    routing::{MethodFilter, MethodRouter, on},
 };
-use http::{HeaderValue, StatusCode, Uri, header};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 use schemas::{Dc, StoreName};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use writer::peer::Peer;
 
 use crate::{
-    App, Job, NotCompared, Routes, Task,
+    Access, App, Job, NotCompared, Role, Routes, Task,
     brief_problem::brief_problem,
     routes::{hashes, metrics},
 };
@@ -40,23 +40,61 @@ struct Status<'a> {
     peers: BTreeMap<String, peers::PeerStatus>,
 }
 
-/// Every route of the admin listener.
-pub fn routes(app: App) -> Routes {
-    let others = Router::new()
-        .route("/v1/status", get(status))
-        .route("/v1/peers", get(peers::list))
-        .route("/v1/peers/{dc}", put(peers::declare))
-        .route("/v1/rebuild", post(|app, uri| order(app, uri, Task::Rebuild)))
-        .route("/v1/verify", post(|app, uri| order(app, uri, Task::Verify)))
-        .route("/v1/checkpoint", post(|app, uri| order(app, uri, Task::Checkpoint)))
-        .route("/v1/stores/{store}/hashes", get(hashes))
-        .route("/v1/stores/{store}/diff", get(diff))
-        .route("/v1/repair", post(repair))
-        .route("/v1/jobs/{id}", get(job).delete(cancel))
-        .route("/metrics", get(metrics))
-        .fallback(|| async { StatusCode::NOT_FOUND })
-        .with_state(app);
-    Routes::without_sessions(others)
+/// Something that can be asked for.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// How. HEAD is taken where GET is.
+    pub method: Method,
+    /// Where.
+    pub path: &'static str,
+    /// What whoever asks must be allowed.
+    pub role: Role,
+    serve: fn(MethodFilter) -> MethodRouter<App>,
+}
+
+impl Route {
+    const fn look(path: &'static str, role: Role, serve: fn(MethodFilter) -> MethodRouter<App>) -> Self {
+        Self { method: Method::GET, path, role, serve }
+    }
+
+    const fn order(method: Method, path: &'static str, serve: fn(MethodFilter) -> MethodRouter<App>) -> Self {
+        Self { method, path, role: Role::Operate, serve }
+    }
+}
+
+/// Every route of the admin listener: what does not stand here is not served, and nothing stands here without a role.
+pub const ROUTES: [Route; 12] = [
+    Route::look("/v1/status", Role::Status, |method| on(method, status)),
+    Route::look("/v1/peers", Role::Status, |method| on(method, peers::list)),
+    Route::order(Method::PUT, "/v1/peers/{dc}", |method| on(method, peers::declare)),
+    Route::order(Method::POST, "/v1/rebuild", |method| on(method, |app, uri| order(app, uri, Task::Rebuild))),
+    Route::order(Method::POST, "/v1/verify", |method| on(method, |app, uri| order(app, uri, Task::Verify))),
+    Route::order(Method::POST, "/v1/checkpoint", |method| {
+        on(method, |app, uri| order(app, uri, Task::Checkpoint))
+    }),
+    Route::look("/v1/stores/{store}/hashes", Role::Status, |method| on(method, hashes)),
+    // It names sessions by their key ids, as what happened to them does.
+    Route::look("/v1/stores/{store}/diff", Role::Audit, |method| on(method, diff)),
+    Route::order(Method::POST, "/v1/repair", |method| on(method, repair)),
+    Route::look("/v1/jobs/{id}", Role::Status, |method| on(method, job)),
+    Route::order(Method::DELETE, "/v1/jobs/{id}", |method| on(method, cancel)),
+    Route::look("/metrics", Role::Status, |method| on(method, metrics)),
+];
+
+/// The routes, for those whom `access` knows and as far as it lets them; for everybody without it.
+pub fn routes(app: App, access: Option<Arc<Access>>) -> Routes {
+    let serve = |others: Router<App>, Route { method, path, role, serve }| {
+        let method = MethodFilter::try_from(method).expect("a method that the table may name");
+        let served = serve(method);
+        let served = if access.is_some() { guard::only_with(role, served) } else { served };
+        others.route(path, served)
+    };
+    let others = ROUTES.into_iter().fold(Router::new(), serve);
+    let others = others.fallback(|| async { StatusCode::NOT_FOUND }).with_state(app);
+    Routes::without_sessions(match access {
+        Some(access) => guard::only_known(access, others),
+        None => others,
+    })
 }
 
 async fn status(State(app): State<App>) -> Response {

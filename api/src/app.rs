@@ -2,13 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{AnswerRoom, BodyRoom, Comparisons, Dcs, DiskRoom, Jobs, Metrics, Readiness, Stores};
+use crate::{Access, AnswerRoom, BodyRoom, Comparisons, Dcs, DiskRoom, Jobs, Metrics, Readiness, Stores};
 
 /// Everything that a handler may use. Cheap to clone; no globals.
 #[derive(Clone, Debug)]
 pub struct App {
     /// The stores, by base URI.
     pub stores: Arc<Stores>,
+    /// Who may ask for their sessions. Whoever does, when nobody is named.
+    pub access: Option<Arc<Access>>,
     /// Whether this node may answer.
     pub readiness: Arc<Readiness>,
     /// What is counted of requests.

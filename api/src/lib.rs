@@ -6,10 +6,12 @@
 //! - [`App`]: what handlers share; [`routes`]: the table of contents of the service;
 //! - [`peer_routes`]: what other data centres ask; [`serve`]: its connections; [`Lanes`]: their threads;
 //! - [`Dcs`]: who is declared down, by whose logs;
+//! - [`Access`]: who may do what;
 //! - [`Sealer`]: (session key, plaintext) to (key id, sealed value) and back;
 //! - `target`, `conditions`, `session_headers`: parse or reject, once, in pure functions;
 //! - [`Problem`]: the one map from errors to answers.
 
+mod access;
 mod answer_room;
 mod app;
 mod body;
@@ -36,6 +38,7 @@ mod tls;
 
 pub mod admin;
 
+pub use access::{Access, Client, ClientName, ParseError, Role, Scope, TokenHash};
 pub use answer_room::AnswerRoom;
 pub use app::{App, BuildInfo, Limits};
 pub use body::BodyRoom;
@@ -48,7 +51,7 @@ pub use problem::{Kind, Outcome, Problem};
 pub use readiness::{Latch, Readiness};
 pub use room::{DiskRoom, Room};
 pub use routes::{
-    Routes,
+    RESERVED, Routes,
     hashes::{has_not_applied, said},
     peer::{PeerApp, peer_routes},
     routes,

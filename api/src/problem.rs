@@ -9,6 +9,11 @@ use materializer::NotKnown;
 use serde::Serialize;
 use writer::{DeleteError, Unconfirmed, WriteError};
 
+use crate::access::Denied;
+
+/// What is to be sent instead. A certificate would do as well; HTTP has no word for that.
+const CHALLENGE: &str = "Bearer realm=\"solera\"";
+
 const KASK_TYPE_BASE: &str = "https://www.mediawiki.org/wiki/Kask/errors/";
 
 /// A problem document and its status.
@@ -28,6 +33,10 @@ pub struct Problem {
 pub enum Kind {
     /// The request is wrong; repeated, it will be wrong again.
     BadRequest,
+    /// Nobody knows who asks.
+    NotAuthorized,
+    /// Whoever asks may not ask for this.
+    Forbidden,
     /// There is no such session.
     NotFound,
     /// The body did not come in time.
@@ -90,6 +99,8 @@ impl Kind {
     const fn status(self) -> StatusCode {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::NotAuthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -103,7 +114,12 @@ impl Kind {
 
     const fn outcome(self) -> Option<Outcome> {
         match self {
-            Self::BadRequest | Self::NotFound | Self::RequestTimeout | Self::PayloadTooLarge => None,
+            Self::BadRequest
+            | Self::NotAuthorized
+            | Self::Forbidden
+            | Self::NotFound
+            | Self::RequestTimeout
+            | Self::PayloadTooLarge => None,
             Self::ServerError(outcome) => Some(outcome),
             Self::NotReady | Self::Overloaded | Self::LogUnreachable => Some(Outcome::Refused),
             Self::DeleteUnconfirmed => Some(Outcome::Partial),
@@ -116,6 +132,8 @@ impl Kind {
     const fn words(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::BadRequest => ("bad_request", "Bad request", "The request was incorrect or malformed"),
+            Self::NotAuthorized => ("not_authorized", "Not authorized", "Unable to authorize request"),
+            Self::Forbidden => ("forbidden", "Forbidden", "This client may not ask for this"),
             Self::NotFound => ("not_found", "Not found", "The value you requested was not found"),
             Self::RequestTimeout => {
                 ("request_timeout", "Request timeout", "The body of the request did not arrive in time")
@@ -150,8 +168,11 @@ impl Kind {
     fn type_uri(self) -> String {
         let (name, ..) = self.words();
         match self {
-            Self::BadRequest | Self::NotFound | Self::ServerError(_) => format!("{KASK_TYPE_BASE}{name}"),
-            Self::RequestTimeout
+            Self::BadRequest | Self::NotAuthorized | Self::NotFound | Self::ServerError(_) => {
+                format!("{KASK_TYPE_BASE}{name}")
+            }
+            Self::Forbidden
+            | Self::RequestTimeout
             | Self::PayloadTooLarge
             | Self::NotReady
             | Self::Overloaded
@@ -222,6 +243,14 @@ impl Problem {
         format!("{}{reason}", self.detail)
     }
 
+    pub(crate) fn of_denied(denied: &Denied, instance: &str) -> Self {
+        let kind = match denied {
+            Denied::Stranger(_) => Kind::NotAuthorized,
+            Denied::Forbidden { .. } => Kind::Forbidden,
+        };
+        Self::new(kind, instance).because(denied)
+    }
+
     pub(crate) fn of_write(error: &WriteError, instance: String) -> Self {
         let kind = match error {
             WriteError::CannotLook(_) | WriteError::Refused(_) => Kind::LogUnreachable,
@@ -287,6 +316,9 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if self.kind == Kind::NotAuthorized {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
         if self.kind.status() == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }
@@ -331,6 +363,8 @@ mod tests {
     fn every_5xx_says_what_is_stored_and_nothing_else_does() {
         let kinds = [
             (Kind::BadRequest, None),
+            (Kind::NotAuthorized, None),
+            (Kind::Forbidden, None),
             (Kind::NotFound, None),
             (Kind::RequestTimeout, None),
             (Kind::PayloadTooLarge, None),

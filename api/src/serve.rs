@@ -110,11 +110,8 @@ async fn requests(
 ) {
     let (watched, heads) = Watched::new(stream);
     let routes = Arc::new(routes);
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        if let Some(shown) = &shown {
-            request.extensions_mut().insert(shown.clone());
-        }
-        one(Arc::clone(&routes), heads.clone(), request)
+    let service = service_fn(move |request: Request<Incoming>| {
+        one(Arc::clone(&routes), heads.clone(), shown.clone(), request)
     });
     let connection = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
@@ -140,6 +137,7 @@ async fn requests(
 async fn one(
     routes: Arc<Routes>,
     heads: SeenHeads,
+    shown: Option<ClientCertificate>,
     request: Request<Incoming>,
 ) -> Result<axum::response::Response, Infallible> {
     let seen = heads.next();
@@ -154,7 +152,7 @@ async fn one(
             Problem::new(Kind::BadRequest, "/").because("Content-Length beside Transfer-Encoding").closing();
         return Ok(problem.into_response());
     }
-    let answered = AssertUnwindSafe(routes.answer(request)).catch_unwind();
+    let answered = AssertUnwindSafe(routes.answer(request, shown)).catch_unwind();
     let mut response = match answered.await {
         Ok(response) => response,
         // The panic itself was logged where it happened. A write may have been stored before it.

@@ -4,7 +4,10 @@
 
 use std::{
     io,
-    sync::{Arc, RwLock},
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -33,20 +36,42 @@ const PLAIN_HTTP_ANSWER: &[u8] =
 
 /// What a client has shown, and an authority that the listener trusts has signed.
 #[derive(Clone, Debug)]
-pub(crate) struct ClientCertificate(Arc<CertificateDer<'static>>);
+pub(crate) struct ClientCertificate(Arc<Certificate>);
+
+#[derive(Debug)]
+struct Certificate {
+    der: CertificateDer<'static>,
+    /// See [`ClientCertificate::remember`]: the generation above, one more than what was found below, or 0 for nothing.
+    remembered: AtomicU64,
+}
 
 impl ClientCertificate {
     /// Of a connection after its handshake, if one was shown.
     pub(crate) fn of<S>(stream: &TlsStream<S>) -> Option<Self> {
         let (_, connection) = stream.get_ref();
         let first = connection.peer_certificates()?.first()?;
-        Some(Self(Arc::new(first.clone().into_owned())))
+        let der = first.clone().into_owned();
+        Some(Self(Arc::new(Certificate { der, remembered: AtomicU64::new(0) })))
     }
 
     /// Whether it was issued for this name.
     pub(crate) fn is_for(&self, name: &TlsName) -> bool {
-        let parsed = ParsedCertificate::try_from(&*self.0);
+        let parsed = ParsedCertificate::try_from(&self.0.der);
         parsed.is_ok_and(|parsed| verify_server_name(&parsed, name.as_server_name()).is_ok())
+    }
+
+    /// What `find` says of it, once for each generation of what it is looked up in: a connection has many requests.
+    /// Generations count from 1.
+    pub(crate) fn remember(&self, generation: u32, find: impl FnOnce() -> Option<u32>) -> Option<u32> {
+        let remembered = self.0.remembered.load(Ordering::Relaxed);
+        let found = if remembered >> 32 == u64::from(generation) {
+            remembered & u64::from(u32::MAX)
+        } else {
+            let found = find().map_or(0, |found| u64::from(found) + 1);
+            self.0.remembered.store(u64::from(generation) << 32 | found, Ordering::Relaxed);
+            found
+        };
+        found.checked_sub(1).and_then(|found| u32::try_from(found).ok())
     }
 }
 

@@ -11,6 +11,7 @@ pub mod commands;
 pub mod config;
 pub mod store;
 
+mod access;
 mod build_info;
 mod catch_up;
 mod checkpoints;

@@ -4,8 +4,8 @@ use std::{fs, num::NonZero, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow};
 use api::{
-    AnswerRoom, App, BodyRoom, CompareOrder, Comparisons, DECLARED_DOWN, Dcs, DiskRoom, Job, Jobs, Lanes,
-    Latch, Limits, Readiness, Sealer, Store, Stores, Tls,
+    Access, AnswerRoom, App, BodyRoom, CompareOrder, Comparisons, DECLARED_DOWN, Dcs, DiskRoom, Job, Jobs,
+    Lanes, Latch, Limits, Readiness, Sealer, Store, Stores, Tls,
 };
 use eventlog::EventLog;
 use materializer::{GapMetrics, ViewError, sessions::ViewMemory};
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use writer::{Rhythm, peer::Peer};
 
 use crate::{
+    access::Guards,
     build_info::BUILD,
     clock_watch::{self, ClockMetrics},
     compare::{self, AgreeMetrics},
@@ -62,14 +63,14 @@ const ANSWERS_PART: usize = 4;
 /// The specification that is served when the configuration names none.
 const BUILT_IN_OPENAPI: &str = include_str!("../../api/openapi.yaml");
 
-/// Runs a node until `stop`, or until something that it cannot live without fails. `tls` says where it speaks TLS. Calls `listening` once its ports are bound.
+/// Runs a node until `stop`, or until something that it cannot live without fails. `tls` says where it speaks TLS, `guards` whom it serves. Calls `listening` once its ports are bound.
 ///
 /// # Errors
 /// When it cannot start, or did not stop by itself.
 pub(crate) async fn run(
     config: Config,
     log: &Log,
-    tls: Certificates,
+    (tls, guards): (Certificates, Guards),
     listening: impl FnOnce(),
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -84,7 +85,7 @@ pub(crate) async fn run(
     // content, and nobody is told "not found".
     let (address, port) = (&config.listener.address, config.listener.port);
     let data = listen::listen(address, port).await.with_context(|| format!("listen on {address}:{port}"))?;
-    let admin_address = config.admin_listen;
+    let admin_address = config.admin.listen;
     let admin = listen::on(admin_address).with_context(|| format!("listen on {admin_address} (admin)"))?;
 
     let peer_address = config.peers.as_ref().map(|peers| peers.listen);
@@ -119,7 +120,7 @@ pub(crate) async fn run(
         .transpose()?;
     let dcs = Dcs { us: config.dc.clone(), peers: peers.as_ref().map(Peers::all).unwrap_or_default().into() };
     let (comparisons, to_compare) = Comparisons::new();
-    let app = app(&config, &secrets, &readiness, &registry, (jobs, comparisons, dcs))?;
+    let app = app(&config, &secrets, &readiness, &registry, (jobs, comparisons, dcs, guards.data))?;
     let mut node = Node {
         latches: config
             .stores
@@ -135,13 +136,13 @@ pub(crate) async fn run(
         readiness,
     };
     let scheme = if tls.data.is_some() { "https" } else { "http" };
-    for tls in [&tls.data, &tls.peers].into_iter().flatten() {
+    for tls in [&tls.data, &tls.admin, &tls.peers].into_iter().flatten() {
         tls.register(&registry).context("register the metrics of TLS")?;
         node.work.spawn(Arc::clone(tls).watch(node.stop_working.clone()));
     }
-    let data_tls = tls.data.map(|tls| tls.listener());
+    let [data_tls, admin_tls] = [&tls.data, &tls.admin].map(|tls| tls.as_ref().map(|tls| tls.listener()));
     let connections_max = config.limits.max_connections as usize;
-    node.listen((data, data_tls), admin, &app, connections_max)?;
+    node.listen((data, data_tls), (admin, admin_tls, guards.admin), &app, connections_max)?;
     if let (Some(peers), Some(listener)) = (&peers, peer_listener) {
         let routes = api::peer_routes(peers.listener(&config, app.clone()));
         let stop = node.stop_listening.clone();
@@ -198,7 +199,7 @@ impl Node {
     fn listen(
         &mut self,
         (data, tls): (TcpListener, Option<Arc<Tls>>),
-        admin: TcpListener,
+        (admin, admin_tls, guard): (TcpListener, Option<Arc<Tls>>, Option<Arc<Access>>),
         app: &App,
         connections_max: usize,
     ) -> anyhow::Result<()> {
@@ -209,8 +210,8 @@ impl Node {
         self.listeners.spawn(api::serve(data, tls, routes, connections_max, lanes, stop.clone()));
         self.listeners.spawn(api::serve(
             admin,
-            None,
-            api::admin::routes(app.clone()),
+            admin_tls,
+            api::admin::routes(app.clone(), guard),
             connections_max,
             Lanes::here(),
             stop.clone(),
@@ -465,7 +466,7 @@ fn app(
     secrets: &Secrets,
     readiness: &Arc<Readiness>,
     registry: &Registry,
-    (jobs, comparisons, dcs): (Jobs, Comparisons, Dcs),
+    (jobs, comparisons, dcs, access): (Jobs, Comparisons, Dcs, Option<Arc<Access>>),
 ) -> anyhow::Result<App> {
     let stores = config.stores.iter().map(|(name, store)| {
         let sealer = Sealer::new(name.clone(), &secrets.index, &secrets.ring, store.max_value_bytes)?;
@@ -479,6 +480,7 @@ fn app(
     let metrics = api::Metrics::register(registry, &BUILD).context("register the metrics of requests")?;
     config.stores.iter().for_each(|(name, _)| metrics.expect(name));
     Ok(App {
+        access,
         stores: Arc::new(stores),
         readiness: Arc::clone(readiness),
         metrics,

@@ -127,6 +127,7 @@ fn app(dc: &Dc, registry: &Registry) -> App {
     let hour = SessionTtl::from_seconds(3600);
     let build = BuildInfo { version: "0", build_date: "", build_host: "", go_version: "" };
     App {
+        access: None,
         stores: Arc::new(Stores::new(vec![Store::new(name, "/sessions/v1/", hour, hour, 1 << 20, sealer)])),
         readiness: Arc::new(Readiness::default()),
         metrics: api::Metrics::register(registry, &build).unwrap(),

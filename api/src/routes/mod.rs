@@ -20,7 +20,7 @@ use http::{HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 use tower::ServiceExt;
 
-use crate::{App, Kind, Outcome, Problem};
+use crate::{App, Kind, Outcome, Problem, tls::ClientCertificate};
 pub(crate) use metrics::metrics;
 
 /// What answers the requests of a listener.
@@ -32,8 +32,8 @@ pub struct Routes {
     others: Router,
 }
 
-/// Paths of the data listener that are no sessions, whatever the stores are called.
-const RESERVED: [&str; 6] = ["/healthz", "/livez", "/readyz", "/startupz", "/metrics", "/openapi"];
+/// Paths of the data listener that are no sessions, whatever the stores are called. They are open to everybody.
+pub const RESERVED: [&str; 6] = ["/healthz", "/livez", "/readyz", "/startupz", "/metrics", "/openapi"];
 
 /// Every route of the data listener. Any method is taken, as Kask's are; sessions tell methods apart themselves.
 pub fn routes(app: App) -> Routes {
@@ -55,11 +55,20 @@ impl Routes {
         Self { sessions: None, others }
     }
 
-    /// Answers a request.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response {
+    /// Answers a request of a client that has shown a certificate, or none.
+    pub(crate) async fn answer(
+        &self,
+        mut request: Request<Incoming>,
+        shown: Option<ClientCertificate>,
+    ) -> Response {
         match &self.sessions {
-            Some(app) if !RESERVED.contains(&request.uri().path()) => sessions::session(app, request).await,
+            Some(app) if !RESERVED.contains(&request.uri().path()) => {
+                sessions::session(app, request, shown.as_ref()).await
+            }
             _ => {
+                if let Some(shown) = shown {
+                    request.extensions_mut().insert(shown);
+                }
                 let Ok(response) = self.others.clone().oneshot(request.map(Body::new)).await;
                 response
             }

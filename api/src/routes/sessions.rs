@@ -15,24 +15,33 @@ use writer::{Deadline, DeletedEverywhere, Set, Stored};
 
 use super::page_not_found;
 use crate::{
-    App, Kind, Outcome, Problem, SessionKey, Store,
+    App, Kind, Outcome, Problem, Scope, SessionKey, Store,
+    access::Shown,
     body::{self, BodyError},
     conditions,
     request_id::RequestId,
     session_headers,
     store::Backend,
     target::{KeyError, RawKey, Target},
+    tls::ClientCertificate,
 };
 
 /// Everything that is not a reserved path.
-pub(super) async fn session(app: &App, request: Request<Incoming>) -> Response {
+pub(super) async fn session(
+    app: &App,
+    request: Request<Incoming>,
+    shown: Option<&ClientCertificate>,
+) -> Response {
     let (parts, body) = request.into_parts();
     match Target::of(&app.stores, parts.uri.path()) {
         Target::NoStore => page_not_found(),
         Target::BaseWithoutSlash(store) => moved(store, &parts),
         Target::InStore(store, raw_key) => {
             let counted = app.metrics.request(&parts.method);
-            let response = in_store(app, store, raw_key, &parts, body).await;
+            let response = match admit(app, store, &parts, shown) {
+                Ok(()) => in_store(app, store, raw_key, &parts, body).await,
+                Err(problem) => refuse(problem, &RequestId::of(&parts.headers)),
+            };
             counted.answered(response.status());
             response
         }
@@ -68,11 +77,28 @@ async fn in_store(app: &App, store: &Store, raw_key: RawKey<'_>, parts: &Parts, 
     let request_id = RequestId::of(&parts.headers);
     match answer(app, store, raw_key, parts, body, &request_id).await {
         Ok(response) => response,
-        Err(problem) => {
-            log(&problem, &request_id);
-            problem.into_response()
-        }
+        Err(problem) => refuse(problem, &request_id),
     }
+}
+
+fn refuse(problem: Problem, request_id: &RequestId) -> Response {
+    log(&problem, request_id);
+    problem.into_response()
+}
+
+/// Whether whoever asks may ask for this.
+///
+/// IMPORTANT: before anything that a session, or the key of one, has a part in: what strangers are told is the same whatever they ask for.
+fn admit(
+    app: &App,
+    store: &Store,
+    parts: &Parts,
+    certificate: Option<&ClientCertificate>,
+) -> Result<(), Problem> {
+    let Some(access) = &app.access else { return Ok(()) };
+    let scope = Action::of(&parts.method).ok().map(|action| action.scope());
+    let admitted = access.admit(Shown { headers: &parts.headers, certificate }, &store.name, scope);
+    admitted.map_err(|denied| Problem::of_denied(&denied, store.base_uri()))
 }
 
 /// A client's fault is for whoever debugs that client; the rest a person must look at.
@@ -80,7 +106,11 @@ fn log(problem: &Problem, request_id: &RequestId) {
     let detail = problem.told_to_log();
     match problem.kind() {
         Kind::NotFound => {}
-        Kind::BadRequest | Kind::PayloadTooLarge | Kind::RequestTimeout => {
+        Kind::BadRequest
+        | Kind::NotAuthorized
+        | Kind::Forbidden
+        | Kind::PayloadTooLarge
+        | Kind::RequestTimeout => {
             tracing::debug!(%request_id, "Refused a request: {detail}");
         }
         Kind::NotReady => tracing::debug!(%request_id, "Answered \"not ready\": {detail}"),
@@ -165,6 +195,15 @@ impl Action {
             Method::DELETE => Ok(Self::Delete),
             Method::PATCH => Err("the method PATCH is not supported by this release"),
             _ => Err("the method is not one of GET, HEAD, POST and DELETE"),
+        }
+    }
+
+    /// What a client must be allowed for it.
+    const fn scope(&self) -> Scope {
+        match self {
+            Self::Read => Scope::Read,
+            Self::Write => Scope::Write,
+            Self::Delete => Scope::Delete,
         }
     }
 }

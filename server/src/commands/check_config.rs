@@ -6,6 +6,7 @@ use anyhow::{Context, bail};
 
 use super::say;
 use crate::{
+    access,
     config::{self, Config},
     tls,
 };
@@ -19,8 +20,12 @@ pub(super) fn check(file: &Path) -> anyhow::Result<()> {
     }
     match parsed.config {
         Ok(config) => {
-            check_certificates(&config).with_context(|| format!("{} cannot be used", file.display()))?;
-            say(&format!("{}: in order", file.display()))
+            let wrong = check_files(&config)?;
+            if wrong.is_empty() {
+                return say(&format!("{}: in order", file.display()));
+            }
+            say(&wrong.join("\n"))?;
+            bail!("{} cannot be used: {} of the files that it names", file.display(), wrong.len())
         }
         Err(problems) => {
             say(config::report(&problems).trim_end())?;
@@ -29,18 +34,30 @@ pub(super) fn check(file: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Whether certificate and key fit, if they can be read: where a file is checked is not always where it is used.
-fn check_certificates(config: &Config) -> anyhow::Result<()> {
-    let of_data = config.listener.tls.as_ref().map(|files| (tls::DATA, files));
-    let of_peers = config.peers.as_ref().and_then(|peers| Some((tls::PEERS, peers.tls.as_ref()?)));
-    for (names, files) in of_data.into_iter().chain(of_peers) {
+/// What is wrong with the files that are named, if they can be read: where a file is checked is not always where it is used.
+fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
+    let mut wrong = Vec::new();
+    let listeners = [(tls::DATA, config.listener.tls.as_ref()), (tls::ADMIN, config.admin.tls.as_ref())];
+    let of_peers = config.peers.as_ref().map(|peers| (tls::PEERS, peers.tls.as_ref()));
+    for (names, files) in listeners.into_iter().chain(of_peers) {
+        let Some(files) = files else { continue };
         match tls::check(names, files) {
             Ok(warnings) => warnings.iter().try_for_each(|warning| say(&format!("warning: {warning}")))?,
             Err(unreadable @ tls::Error::Unreadable { .. }) => {
                 say(&format!("warning: not checked: {unreadable}"))?;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => wrong.push(error.to_string()),
         }
     }
-    Ok(())
+    for (key, file) in access::files(config) {
+        let Some(file) = file else { continue };
+        match access::read(key, file, config) {
+            Ok(_) => access::warning(file).map_or(Ok(()), |warning| say(&format!("warning: {warning}")))?,
+            Err(unreadable @ access::Error::Unreadable { .. }) => {
+                say(&format!("warning: not checked: {unreadable}"))?;
+            }
+            Err(error) => wrong.push(error.to_string()),
+        }
+    }
+    Ok(wrong)
 }

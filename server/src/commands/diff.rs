@@ -7,7 +7,11 @@ use clap::{Args, ValueEnum};
 use hyper::StatusCode;
 use serde_json::Value;
 
-use super::{Failure, admin, say};
+use super::{
+    Failure,
+    admin::{Admin, AdminArgs},
+    say,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct DiffArgs {
@@ -17,9 +21,8 @@ pub(super) struct DiffArgs {
     /// The one to compare it with.
     #[arg(value_name = "DC2")]
     other: String,
-    /// The admin listener of a node of either.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9081")]
-    admin: String,
+    #[command(flatten)]
+    admin: AdminArgs,
     /// Only this store; all of them otherwise.
     #[arg(long, value_name = "NAME")]
     store: Option<String>,
@@ -55,14 +58,15 @@ pub(super) fn run(arguments: &DiffArgs) -> anyhow::Result<()> {
 
 async fn compare(arguments: &DiffArgs) -> anyhow::Result<Vec<Value>> {
     let DiffArgs { one, other, admin, store, output: _ } = arguments;
+    let admin = admin.open()?;
     let stores = match store {
         Some(store) => vec![store.clone()],
-        None => all_stores(admin).await?,
+        None => all_stores(&admin).await?,
     };
     let mut compared = Vec::new();
     for store in stores {
         let path = format!("/v1/stores/{store}/diff?between={one},{other}");
-        let answer = admin::look(admin, &path).await?;
+        let answer = admin.look(&path).await?;
         if answer.status != StatusCode::OK {
             return Err(answer.refusal().context(format!("compare {store}")));
         }
@@ -71,8 +75,8 @@ async fn compare(arguments: &DiffArgs) -> anyhow::Result<Vec<Value>> {
     Ok(compared)
 }
 
-async fn all_stores(address: &str) -> anyhow::Result<Vec<String>> {
-    let status = admin::look(address, "/v1/status").await?;
+async fn all_stores(admin: &Admin) -> anyhow::Result<Vec<String>> {
+    let status = admin.look("/v1/status").await?;
     if status.status != StatusCode::OK {
         return Err(status.refusal());
     }
@@ -128,7 +132,7 @@ mod tests {
         DiffArgs {
             one: "eqiad".to_owned(),
             other: "codfw".to_owned(),
-            admin: String::new(),
+            admin: AdminArgs::default(),
             store: None,
             output: Form::Text,
         }

@@ -9,7 +9,11 @@ use anyhow::{Context, bail};
 use hyper::{StatusCode, header};
 use serde_json::Value;
 
-use super::{Failure, admin, say};
+use super::{
+    Failure,
+    admin::{Admin, AdminArgs},
+    say,
+};
 
 /// How often a job is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -18,7 +22,7 @@ const BAR_CELLS: usize = 30;
 
 /// Orders `task`, which may need something in its body, shows how it goes on standard error when that is a terminal, and says how it ended.
 pub(super) fn order(
-    address: &str,
+    admin: &AdminArgs,
     task: &str,
     with: Option<Value>,
     store: Option<&str>,
@@ -27,21 +31,22 @@ pub(super) fn order(
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {
         let query = store.map(|store| format!("?store={store}")).unwrap_or_default();
-        let ordered = admin::order(address, &format!("/v1/{task}{query}"), with).await?;
+        let admin = admin.open()?;
+        let ordered = admin.order(&format!("/v1/{task}{query}"), with).await?;
         if ordered.status != StatusCode::ACCEPTED {
             return Err(ordered.refusal());
         }
         let location = ordered.headers.get(header::LOCATION).and_then(|location| location.to_str().ok());
-        watch(address, location.context("the node did not say which job it is")?).await
+        watch(&admin, location.context("the node did not say which job it is")?).await
     })
 }
 
-async fn watch(address: &str, job: &str) -> anyhow::Result<()> {
+async fn watch(admin: &Admin, job: &str) -> anyhow::Result<()> {
     let mut look = tokio::time::interval(LOOK_EVERY);
     let shows_progress = io::stderr().is_terminal();
     loop {
         look.tick().await;
-        let answer = admin::look(address, job).await?;
+        let answer = admin.look(job).await?;
         if answer.status != StatusCode::OK {
             return Err(answer.refusal());
         }

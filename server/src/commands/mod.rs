@@ -112,9 +112,8 @@ struct DevArgs {
 
 #[derive(Debug, Args)]
 struct JobArgs {
-    /// The node's admin listener.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9081")]
-    admin: String,
+    #[command(flatten)]
+    admin: admin::AdminArgs,
     /// Only this store; all of them otherwise.
     #[arg(long, value_name = "NAME")]
     store: Option<String>,

@@ -6,13 +6,15 @@ use hyper::StatusCode;
 use schemas::Dc;
 use serde_json::{Value, json};
 
-use super::{admin, say};
+use super::{
+    admin::{Admin, AdminArgs},
+    say,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct PeersArgs {
-    /// The node's admin listener.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9081", global = true)]
-    admin: String,
+    #[command(flatten)]
+    admin: AdminArgs,
     #[command(subcommand)]
     command: Option<PeersCommand>,
 }
@@ -53,8 +55,9 @@ pub(super) fn run(args: &PeersArgs) -> anyhow::Result<()> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(async {
+        let admin = args.admin.open()?;
         match &args.command {
-            None => list(&args.admin).await,
+            None => list(&admin).await,
             Some(PeersCommand::Set { dc, state, i_have_depooled: depooled, i_have_waited: waited }) => {
                 let order = json!({ "state": state.name(), "depooled": depooled, "waited": waited });
                 if let (State::Down, false) = (state, depooled) {
@@ -63,14 +66,14 @@ pub(super) fn run(args: &PeersArgs) -> anyhow::Result<()> {
                          again. Take its traffic away first, and say so with --i-have-depooled"
                     );
                 }
-                set(&args.admin, dc, *state, &order).await
+                set(&admin, dc, *state, &order).await
             }
         }
     })
 }
 
-async fn list(address: &str) -> anyhow::Result<()> {
-    let answer = admin::look(address, "/v1/peers").await?;
+async fn list(admin: &Admin) -> anyhow::Result<()> {
+    let answer = admin.look("/v1/peers").await?;
     if answer.status != StatusCode::OK {
         return Err(answer.refusal());
     }
@@ -97,8 +100,8 @@ impl State {
     }
 }
 
-async fn set(address: &str, dc: &Dc, state: State, order: &Value) -> anyhow::Result<()> {
-    let answer = admin::put(address, &format!("/v1/peers/{dc}"), order).await?;
+async fn set(admin: &Admin, dc: &Dc, state: State, order: &Value) -> anyhow::Result<()> {
+    let answer = admin.put(&format!("/v1/peers/{dc}"), order).await?;
     if answer.status != StatusCode::OK {
         return Err(answer.refusal());
     }

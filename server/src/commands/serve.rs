@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::say;
 use crate::{
+    access::Guards,
     config::{self, Config, Problem, SecretsConfig},
     node, secrets,
     telemetry::{self, Log},
@@ -53,7 +54,7 @@ pub(super) fn dev(port: u16, data_dir: PathBuf) -> anyhow::Result<()> {
          Try it    curl -i -X POST -d hello http://127.0.0.1:{port}/sessions/v1/greeting && curl -i http://127.0.0.1:{port}/sessions/v1/greeting\n\
          More      solera dev --dcs 2 runs two data centres: what one writes the other reads, what one deletes is gone in both\n\
          Stop it   Ctrl-C; a second start goes on with the same data",
-        admin = config.admin_listen,
+        admin = config.admin.listen,
     );
     let log = telemetry::start(&config.telemetry)?;
     run(vec![config], &log, AtHangUp::Stop, move || {
@@ -81,7 +82,7 @@ fn hints_of_several(configs: &[Config], data_dir: &Path) -> String {
         let (dc, port) = (&config.dc, config.listener.port);
         format!(
             "{dc}       http://127.0.0.1:{port}/sessions/v1/   admin http://{}/v1/status\n",
-            config.admin_listen
+            config.admin.listen
         )
     });
     let of_each: String = of_each.collect();
@@ -106,7 +107,7 @@ enum AtHangUp {
 }
 
 /// Runs a node of each configuration until all have stopped: one that fails takes the others with it. Only one alone may speak
-/// TLS.
+/// TLS, and only one alone may know its clients.
 fn run(
     configs: Vec<Config>,
     log: &Log,
@@ -118,12 +119,15 @@ fn run(
     let stop = CancellationToken::new();
     let outcome: anyhow::Result<()> = runtime.block_on(async {
         let tls = configs.first().and_then(|config| config.listener.tls.as_ref());
+        let admin = configs.first().and_then(|config| config.admin.tls.as_ref());
         let peers = configs.first().and_then(|config| config.peers.as_ref()?.tls.as_ref());
+        let guards = configs.first().map_or(Ok(Guards::OPEN), Guards::of)?;
         let tls = Certificates {
             data: tls.map(FileTls::of_data).transpose()?.map(Arc::new),
+            admin: admin.map(FileTls::of_admin).transpose()?.map(Arc::new),
             peers: peers.map(FileTls::of_peers).transpose()?.map(Arc::new),
         };
-        obey_signals(at_hang_up, log.clone(), tls.clone(), stop.clone())?;
+        obey_signals(at_hang_up, log.clone(), (tls.clone(), guards.clone()), stop.clone())?;
         let (silent, listening) = (Cell::new(configs.len()), Cell::new(Some(listening)));
         let nodes = configs.into_iter().map(async |config| {
             let is_listening = || {
@@ -132,7 +136,8 @@ fn run(
                     listening.take().into_iter().for_each(|say| say());
                 }
             };
-            let ended = node::run(config, log, tls.clone(), is_listening, stop.clone()).await;
+            let ended =
+                node::run(config, log, (tls.clone(), guards.clone()), is_listening, stop.clone()).await;
             stop.cancel();
             ended
         });
@@ -150,7 +155,7 @@ fn run(
 fn obey_signals(
     at_hang_up: AtHangUp,
     log: Log,
-    tls: Certificates,
+    (tls, guards): (Certificates, Guards),
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
@@ -163,7 +168,7 @@ fn obey_signals(
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 _ = hang_up.recv() => if let AtHangUp::Reload(file, log) = &at_hang_up {
-                    reload(file, log, &tls);
+                    reload(file, log, &tls, &guards);
                     continue;
                 },
             }
@@ -181,8 +186,8 @@ fn obey_signals(
 }
 
 /// Reads the file again and takes over what can change while the program runs: the level of the log, and the
-/// certificates.
-fn reload(file: &Path, log: &Log, tls: &Certificates) {
+/// certificates, and who may do what.
+fn reload(file: &Path, log: &Log, tls: &Certificates, guards: &Guards) {
     let config = read(file).and_then(|config| {
         log.set_level(config.telemetry.log_level)?;
         Ok(config)
@@ -192,8 +197,13 @@ fn reload(file: &Path, log: &Log, tls: &Certificates) {
         Err(error) => return tracing::error!("Nothing was changed: {error:#}"),
     };
     tracing::info!("Read {} again: the log level is {:?}", file.display(), config.telemetry.log_level);
+    guards.reload(&config);
     let of_peers = config.peers.and_then(|peers| peers.tls);
-    for (name, tls, files) in [("tls", &tls.data, config.listener.tls), ("peers.tls", &tls.peers, of_peers)] {
+    for (name, tls, files) in [
+        ("tls", &tls.data, config.listener.tls),
+        ("admin.tls", &tls.admin, config.admin.tls),
+        ("peers.tls", &tls.peers, of_peers),
+    ] {
         match (tls, files) {
             (Some(tls), Some(files)) => {
                 if let Err(error) = tls.reload(&files) {

@@ -9,7 +9,8 @@ use std::{
 use schemas::{Dc, SessionTtl};
 
 use super::{
-    Config, LogConfig, PeerConfig, PeersConfig, ReadConsistency, RingFile, SecretsConfig, admin, limits,
+    AdminConfig, Config, LogConfig, PeerConfig, PeersConfig, ReadConsistency, RingFile, SecretsConfig, admin,
+    limits,
     limits::Limits,
     listener::Listener,
     stores,
@@ -27,8 +28,14 @@ pub fn dev(port: u16, data_dir: PathBuf) -> Config {
             log_level: LogLevel::Info,
             log_format: LogFormat::Kask,
         },
-        listener: Listener { address: Ipv4Addr::LOCALHOST.to_string(), port, openapi_spec: None, tls: None },
-        admin_listen: admin_listen(port),
+        listener: Listener {
+            address: Ipv4Addr::LOCALHOST.to_string(),
+            port,
+            openapi_spec: None,
+            tls: None,
+            tokens_file: None,
+        },
+        admin: AdminConfig { listen: admin_listen(port), tls: None, tokens_file: None },
         dc: "dev".parse().expect("a data centre may have this name"),
         data_dir,
         memory_mb: super::MEMORY_MB,
@@ -89,7 +96,7 @@ mod tests {
         for (port, admin) in [(8081, 9081), (64_535, 65_535), (64_536, 63_536), (65_535, 64_535), (0, 0)] {
             let config = dev(port, PathBuf::from("data"));
             assert_eq!((config.listener.address.as_str(), config.listener.port), ("127.0.0.1", port));
-            assert_eq!(config.admin_listen, SocketAddr::from((Ipv4Addr::LOCALHOST, admin)), "{port}");
+            assert_eq!(config.admin.listen, SocketAddr::from((Ipv4Addr::LOCALHOST, admin)), "{port}");
         }
     }
 

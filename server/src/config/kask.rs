@@ -22,11 +22,12 @@ const KASK_KEYS: [&str; 8] = [
 ];
 
 /// Keys of the top level that Kask does not have.
-pub(super) const OWN_KEYS: [&str; 14] = [
+pub(super) const OWN_KEYS: [&str; 15] = [
     "dc",
     "data_dir",
     "memory_mb",
     "log_format",
+    "tokens_file",
     "admin",
     "log",
     "peers",

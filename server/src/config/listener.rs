@@ -5,7 +5,7 @@ use std::{net::IpAddr, path::PathBuf};
 use super::{
     section::{Read, Section},
     tls::{self, TlsFiles},
-    value::{number, text, text_as},
+    value::{number, path, text, text_as},
 };
 
 /// Where clients ask for sessions, and what the listener says about itself.
@@ -19,6 +19,8 @@ pub struct Listener {
     pub openapi_spec: Option<PathBuf>,
     /// Makes the listener speak TLS, and nothing else. Default: plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// A file that says which clients may do what ([`super::clients`]). Default: whoever can connect may do everything.
+    pub tokens_file: Option<PathBuf>,
 }
 
 /// Kask's default address.
@@ -37,9 +39,13 @@ pub(super) fn read(top: &mut Section<'_>, port: Read<u16>) -> Read<Listener> {
     let address = top.or("listen_address", ADDRESS.to_owned(), text_as(NEED, ADDRESS, host));
     let openapi_spec = top.optional("openapi_spec", text);
     let tls = top.optional("tls", tls::server);
+    let tokens_file = top.optional("tokens_file", path(TOKENS_FILE));
     let openapi_spec = openapi_spec?.filter(|path| !path.is_empty()).map(PathBuf::from);
-    Ok(Listener { address: address?, port: port?, openapi_spec, tls: tls? })
+    Ok(Listener { address: address?, port: port?, openapi_spec, tls: tls?, tokens_file: tokens_file? })
 }
+
+/// An example of a file that says which clients may do what.
+pub(super) const TOKENS_FILE: &str = "/etc/solera/tokens.yaml";
 
 const NEED: &str = "a name or an IP address, without a port; 0.0.0.0 or :: is every address of this machine";
 

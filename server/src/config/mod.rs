@@ -7,6 +7,7 @@
 //!   meaning   telemetry  listener  tls  admin  limits    this file, one concern each
 //!             log  secrets  peers  checkpoints  later
 //!             base_uri  ttl  store  stores  kask  dev
+//!             clients                                    another file: who may do what
 //! ```
 //!
 //! Three things can be wrong with a key: it is malformed, unknown, or known and not built yet. The last is for keys of
@@ -20,6 +21,7 @@ mod yaml;
 
 mod admin;
 mod checkpoints;
+mod clients;
 mod later;
 mod limits;
 mod listener;
@@ -37,12 +39,14 @@ mod ttl;
 mod dev;
 mod kask;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use schemas::{Dc, StoreName};
 
+pub use admin::AdminConfig;
 pub use base_uri::{BaseUri, BaseUriError};
 pub use checkpoints::CheckpointsConfig;
+pub use clients::clients;
 pub use dev::{dev, dev_dcs};
 pub use limits::Limits;
 pub use listener::Listener;
@@ -65,8 +69,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// Where clients ask for sessions.
     pub listener: Listener,
-    /// Where operators look and act. Loopback only, as nothing guards it yet. Default: 1000 above the data port.
-    pub admin_listen: SocketAddr,
+    /// Where operators look and act.
+    pub admin: AdminConfig,
     /// The data centre that this node serves. No default; `default` for a Kask file. Another name later is another
     /// data centre, with empty logs of its own.
     pub dc: Dc,
@@ -152,7 +156,7 @@ fn read(top: &mut Section<'_>, kind: Kind) -> Read<Config> {
     );
     let port = listener::port(top);
     let listener = listener::read(top, port);
-    let admin_listen = top.defaulted("admin", |admin| admin::read(admin, port));
+    let admin = top.defaulted("admin", |admin| admin::read(admin, port));
     let dc = dc(top, kind);
     let data_dir = top.or("data_dir", PathBuf::from(DATA_DIR), path(DATA_DIR));
     let memory_mb =
@@ -173,7 +177,7 @@ fn read(top: &mut Section<'_>, kind: Kind) -> Read<Config> {
     Ok(Config {
         telemetry: telemetry?,
         listener: listener?,
-        admin_listen: admin_listen?,
+        admin: admin?,
         dc: dc?,
         data_dir: data_dir?,
         memory_mb: memory_mb?,

@@ -1,4 +1,4 @@
-//! Certificates and keys by path. Those of the admin listener are checked only.
+//! Certificates and keys by path.
 
 use std::path::PathBuf;
 

@@ -24,15 +24,19 @@ use crate::{config::TlsFiles, secrets};
 const PROTOCOL: &[u8] = b"http/1.1";
 
 /// What the files are called in the configuration.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Names {
-    cert: &'static str,
-    key: &'static str,
-    ca: &'static str,
+    pub(super) cert: &'static str,
+    pub(super) key: &'static str,
+    pub(super) ca: &'static str,
 }
 
 /// Those of the data listener.
 pub(crate) const DATA: Names = Names { cert: "tls.cert", key: "tls.key", ca: "tls.client_ca" };
+
+/// Those of the admin listener.
+pub(crate) const ADMIN: Names =
+    Names { cert: "admin.tls.cert", key: "admin.tls.key", ca: "admin.tls.client_ca" };
 
 /// Those of data centres among themselves.
 pub(crate) const PEERS: Names = Names { cert: "peers.tls.cert", key: "peers.tls.key", ca: "peers.tls.ca" };
@@ -67,7 +71,7 @@ pub(crate) enum Error {
 /// Reads the files and puts them together.
 pub(super) fn read(names: Names, files: &TlsFiles) -> Result<Identity, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let certified = certified(names, files, &provider)?;
+    let certified = certified(names, &files.cert, &files.key, &provider)?;
     let leaf = certified.cert.first().cloned().expect("there is at least one");
 
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -94,7 +98,7 @@ pub(super) fn read(names: Names, files: &TlsFiles) -> Result<Identity, Error> {
 /// How this node shows itself to others: its certificate, and whom it trusts.
 pub(super) fn read_client(names: Names, files: &TlsFiles) -> Result<Arc<ClientConfig>, Error> {
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let certified = certified(names, files, &provider)?;
+    let certified = certified(names, &files.cert, &files.key, &provider)?;
     let roots = files.client_ca.iter().try_fold(RootCertStore::empty(), |mut roots, file| {
         roots.roots.extend(authorities(names.ca, file)?.roots);
         Ok(roots)
@@ -107,22 +111,33 @@ pub(super) fn read_client(names: Names, files: &TlsFiles) -> Result<Arc<ClientCo
     Ok(Arc::new(config))
 }
 
-fn certified(names: Names, files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, Error> {
-    let chain = certificates(names.cert, &files.cert)?;
-    let key = private_key(names.key, &files.key)?;
+/// What somebody shows who connects.
+pub(super) fn shown(names: Names, cert: &Path, key: &Path) -> Result<Arc<SingleCertAndKey>, Error> {
+    let certified = certified(names, cert, key, &aws_lc_rs::default_provider())?;
+    Ok(Arc::new(SingleCertAndKey::from(certified)))
+}
+
+fn certified(
+    names: Names,
+    cert: &Path,
+    key_file: &Path,
+    provider: &CryptoProvider,
+) -> Result<CertifiedKey, Error> {
+    let chain = certificates(names.cert, cert)?;
+    let key = private_key(names.key, key_file)?;
     let unusable = |what, path: &Path, source| Error::Unusable { what, path: path.to_owned(), source };
     let key = provider.key_provider.load_private_key(key);
-    let certified = CertifiedKey::new(chain, key.map_err(|error| unusable(names.key, &files.key, error))?);
+    let certified = CertifiedKey::new(chain, key.map_err(|error| unusable(names.key, key_file, error))?);
     match certified.keys_match() {
         Ok(()) => Ok(certified),
         Err(rustls::Error::InconsistentKeys(_)) => {
-            Err(Error::Mismatch { names, cert: files.cert.clone(), key: files.key.clone() })
+            Err(Error::Mismatch { names, cert: cert.to_owned(), key: key_file.to_owned() })
         }
-        Err(error) => Err(unusable(names.cert, &files.cert, error)),
+        Err(error) => Err(unusable(names.cert, cert, error)),
     }
 }
 
-fn authorities(what: &'static str, file: &Path) -> Result<RootCertStore, Error> {
+pub(super) fn authorities(what: &'static str, file: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(what, file)? {
         let unusable = |source| Error::Unusable { what, path: file.to_owned(), source };

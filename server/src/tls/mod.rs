@@ -1,10 +1,12 @@
-//! The certificates of the data listener and of data centres among themselves: read at the start and at SIGHUP, and watched until
-//! they end.
+//! The certificates of the listeners for clients and operators and of data centres among themselves: read at the start and at
+//! SIGHUP, and watched until they end. And what the command line shows an admin listener, and whom it trusts.
 //!
 //! ```text
 //!   files    what is in them, whether they fit            expiry    when a certificate ends
+//!   caller   from the command line to an admin listener
 //! ```
 
+mod caller;
 mod expiry;
 mod files;
 
@@ -24,9 +26,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::config::TlsFiles;
+pub(crate) use caller::{Caller, CallerFiles};
 use expiry::Worry;
 use files::Identity;
-pub(crate) use files::{DATA, Error, Names, PEERS};
+pub(crate) use files::{ADMIN, DATA, Error, Names, PEERS};
 pub(crate) use rustls::ClientConfig as Shown;
 
 /// How often a certificate that ends soon is spoken of.
@@ -38,7 +41,7 @@ pub(crate) struct FileTls {
     names: Names,
     listener: Arc<Tls>,
     in_use: Mutex<InUse>,
-    /// `solera_tls_certificate_expires_timestamp_seconds`, and the same with `peer_`: when the certificate in use ends, in Unix
+    /// `solera_tls_certificate_expires_timestamp_seconds`, and the same with `admin_` and `peer_`: when the certificate in use ends, in Unix
     /// seconds; 0 when it does not say.
     expires: IntGauge,
     /// What this node shows when it is the one that connects, where it is.
@@ -50,6 +53,8 @@ pub(crate) struct FileTls {
 pub(crate) struct Certificates {
     /// To clients.
     pub(crate) data: Option<Arc<FileTls>>,
+    /// To operators.
+    pub(crate) admin: Option<Arc<FileTls>>,
     /// To other data centres.
     pub(crate) peers: Option<Arc<FileTls>>,
 }
@@ -72,6 +77,18 @@ impl FileTls {
             "When the certificate of the data listener ends, in seconds since 1970.",
         );
         Self::load(DATA, files, gauge.expect("the name is well formed"), None)
+    }
+
+    /// That of the admin listener.
+    ///
+    /// # Errors
+    /// When one of the files cannot be used; it is named.
+    pub(crate) fn of_admin(files: &TlsFiles) -> Result<Self, Error> {
+        let gauge = IntGauge::new(
+            "solera_admin_tls_certificate_expires_timestamp_seconds",
+            "When the certificate of the admin listener ends, in seconds since 1970.",
+        );
+        Self::load(ADMIN, files, gauge.expect("the name is well formed"), None)
     }
 
     /// That of data centres among themselves, as the one that is asked and as the one that asks.
@@ -140,7 +157,7 @@ impl FileTls {
     /// When they are registered already.
     pub(crate) fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         // Handshakes that fail are counted for clients.
-        if self.shows.is_none() {
+        if self.names == DATA {
             self.listener.register(registry)?;
         }
         registry.register(Box::new(self.expires.clone()))

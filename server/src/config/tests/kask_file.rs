@@ -39,7 +39,7 @@ fn the_file_of_production_works_as_it_is() {
     assert_eq!(config.telemetry.service_name, "sessionstore");
     assert_eq!((config.listener.address.as_str(), config.listener.port), ("0.0.0.0", 8081));
     assert_eq!(config.listener.openapi_spec, Some("/srv/service/openapi.yaml".into()));
-    assert_eq!(config.admin_listen, "127.0.0.1:9081".parse().unwrap());
+    assert_eq!(config.admin.listen, "127.0.0.1:9081".parse().unwrap());
     assert_eq!(config.dc.as_str(), "default");
     assert_eq!(config.data_dir, PathBuf::from("/var/lib/solera"));
     assert_eq!(config.secrets, SecretsConfig::MadeInDataDir);
@@ -69,9 +69,10 @@ fn an_empty_file_has_the_defaults_of_kask() {
         config.telemetry,
         Telemetry { service_name: "kask".to_owned(), log_level: LogLevel::Info, log_format: LogFormat::Kask }
     );
-    let listener = Listener { address: "localhost".to_owned(), port: 8080, openapi_spec: None, tls: None };
+    let address = "localhost".to_owned();
+    let listener = Listener { address, port: 8080, openapi_spec: None, tls: None, tokens_file: None };
     assert_eq!(config.listener, listener);
-    assert_eq!(config.admin_listen, "127.0.0.1:9080".parse().unwrap());
+    assert_eq!(config.admin.listen, "127.0.0.1:9080".parse().unwrap());
     assert_eq!(
         config.stores,
         stores::only(Some("/v1/".parse().unwrap()), Some(SessionTtl::KASK), ReadConsistency::Node)

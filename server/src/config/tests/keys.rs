@@ -8,7 +8,7 @@ fn the_least_file_has_every_default() {
     assert_eq!(config.log, LogConfig::DEFAULT);
     assert_eq!(config.limits, Limits::default());
     assert_eq!(config.read_patience, Duration::from_secs(2));
-    assert_eq!(config.admin_listen, "127.0.0.1:9080".parse().unwrap());
+    assert_eq!(config.admin.listen, "127.0.0.1:9080".parse().unwrap());
 }
 
 #[test]
@@ -20,6 +20,10 @@ fn what_is_well_formed_is_accepted_up_to_its_limits() {
         "admin: {}",
         "admin: { listen: '[::1]:9081' }",
         "admin: { listen: '127.8.8.8:9081' }",
+        "tokens_file: /t",
+        "admin: { tokens_file: /t }",
+        "admin: { tls: { cert: /c, key: /k, client_ca: /a } }",
+        "admin: { listen: '10.0.0.1:9081', tls: { cert: /c, key: /k }, tokens_file: /t }",
         "memory_mb: 64",
         "memory_mb: 1048576",
         "log_format: text",
@@ -171,7 +175,7 @@ fn an_unknown_key_is_named_with_its_full_path_and_its_neighbour() {
             "1: 2",
             &[
                 "1: unknown key (known here: service_name, log_level, log_format, listen_port, listen_address, openapi_spec, \
-                    tls, admin, dc, data_dir, memory_mb, log, secrets, limits, read_patience_ms, on_log_outage, checkpoints, base_uri, \
+                    tls, tokens_file, admin, dc, data_dir, memory_mb, log, secrets, limits, read_patience_ms, on_log_outage, checkpoints, base_uri, \
                     default_ttl, stores, peers, audit, cassandra)",
             ],
         ),
