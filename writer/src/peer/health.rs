@@ -21,21 +21,16 @@ pub(super) struct Health {
     silent_since: Option<Instant>,
     /// When one was last asked though it is suspect.
     tried: Option<Instant>,
-    /// When it answered last.
-    answered: Option<Instant>,
 }
 
 impl Health {
     /// It has answered, whatever it said.
-    pub(super) fn answered(&mut self, now: Instant) {
-        *self = Self { answered: Some(now), ..Self::default() };
+    pub(super) fn answered(&mut self) {
+        *self = Self::default();
     }
 
-    /// It has not, to a call that was made then. One from before its last answer says nothing of it now.
+    /// It has not, to a call that was made then.
     pub(super) fn was_silent(&mut self, asked: Instant) {
-        if self.answered.is_some_and(|answered| asked < answered) {
-            return;
-        }
         self.unanswered = self.unanswered.saturating_add(1);
         self.silent_since = Some(self.silent_since.map_or(asked, |since| since.min(asked)));
     }
@@ -77,11 +72,9 @@ mod tests {
         assert!(health.is_suspect(start));
         assert!(health.may_ask(start) && !health.may_ask(start), "one of those who would ask");
         assert!(health.may_ask(start + TRY_EVERY) && !health.may_ask(start + TRY_EVERY));
-        health.answered(start);
+        health.answered();
         assert!(health.may_ask(start) && health.may_ask(start));
         assert!(!health.is_suspect(start + 10 * SILENCE_MAX));
-        (0..CALLS_MAX).for_each(|_| health.was_silent(start - Duration::from_millis(1)));
-        assert!(!health.is_suspect(start + 10 * SILENCE_MAX), "they were made before it answered");
         health.was_silent(start);
         assert!(!health.is_suspect(start + SILENCE_MAX - Duration::from_millis(1)));
         assert!(health.is_suspect(start + SILENCE_MAX));

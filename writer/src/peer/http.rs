@@ -198,7 +198,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpPeer<C> {
         {
             let (mut state, at) = (self.state(), Instant::now());
             if hellos.iter().any(Result::is_ok) {
-                state.health.answered(at);
+                state.health.answered();
             } else {
                 state.health.was_silent(began);
             }
@@ -307,7 +307,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpPeer<C> {
             Answer::None(NoAnswer::Unknown(_) | NoAnswer::Stored(_)) => self.state().work.was_silent(began),
             // Says nothing of its log.
             Answer::None(NoAnswer::Refused(_) | NoAnswer::Overloaded(_)) => {}
-            Answer::Done(_) | Answer::Newer(_) => self.state().work.answered(Instant::now()),
+            Answer::Done(_) | Answer::Newer(_) => self.state().work.answered(),
         }
         self.metrics.count(&self.dc, &answer);
         answer
@@ -318,7 +318,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpPeer<C> {
         let began = Instant::now();
         let exchange = self.try_nodes(method, path, body, deadline, Some(self.pace())).await;
         match &exchange.answer {
-            Ok(_) => self.state().health.answered(Instant::now()),
+            Ok(_) => self.state().health.answered(),
             Err(_) => self.state().health.was_silent(began),
         }
         self.show();
