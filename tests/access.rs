@@ -169,10 +169,11 @@ fn who_may_not_ask_learns_nothing_of_sessions_whatever_is_asked() {
 }
 
 /// Who may do as much as a role allows, and what is answered to him: as little as can be.
-const ADMIN_ROUTES: [(&str, &str, &str, &str, &str, u16); 12] = [
+const ADMIN_ROUTES: [(&str, &str, &str, &str, &str, u16); 14] = [
     ("GET", "/v1/status", "/v1/status", "", "status", 200),
     ("GET", "/v1/peers", "/v1/peers", "", "status", 200),
     ("GET", "/metrics", "/metrics", "", "status", 200),
+    ("GET", "/v1/secrets", "/v1/secrets", "", "status", 200),
     ("GET", "/v1/stores/{store}/hashes", "/v1/stores/none/hashes?cut=1", "", "status", 404),
     ("GET", "/v1/jobs/{id}", "/v1/jobs/7", "", "status", 404),
     ("GET", "/v1/stores/{store}/diff", "/v1/stores/sessions/diff", "", "audit", 400),
@@ -182,6 +183,7 @@ const ADMIN_ROUTES: [(&str, &str, &str, &str, &str, u16); 12] = [
     ("POST", "/v1/checkpoint", "/v1/checkpoint?store=none", "", "operate", 404),
     ("POST", "/v1/repair", "/v1/repair", "{}", "operate", 400),
     ("DELETE", "/v1/jobs/{id}", "/v1/jobs/7", "", "operate", 404),
+    ("POST", "/v1/secrets/{id}/retire", "/v1/secrets/9/retire", "", "operate", 404),
 ];
 
 const ROLES: [(&str, &str); 3] = [("status", "watcher"), ("audit", "auditor"), ("operate", "operator")];

@@ -88,9 +88,11 @@ fn to_ask_who_asks_takes_no_memory() {
         let posted = allocations(&runtime, stream, &post, b"HTTP/1.1 201");
         (posted, allocations(&runtime, stream, &get, b"HTTP/1.1 200"))
     };
-    let open = measure(&mut runtime.block_on(store.connect()));
+    // A POST that meets the log's thread asking for something takes a little more.
+    let least = |stream: &mut TcpStream| (0..3).map(|_| measure(stream)).min().expect("three");
+    let open = least(&mut runtime.block_on(store.connect()));
     store.guard_by(access());
-    let guarded = measure(&mut runtime.block_on(store.connect()));
+    let guarded = least(&mut runtime.block_on(store.connect()));
     println!("allocations of a POST and a GET: {open:?} for everybody, {guarded:?} for who is known");
     assert_eq!(guarded, open);
 }

@@ -8,8 +8,8 @@
 use std::{path::Path, sync::Arc};
 
 use api::{
-    Access, AnswerRoom, App, BodyRoom, Comparisons, Dcs, DiskRoom, Jobs, Lanes, Limits, Readiness,
-    RingSecret, Sealer, Secret, Stores,
+    Access, AnswerRoom, App, BodyRoom, Comparisons, Dcs, DiskRoom, Jobs, Lanes, Limits, Readiness, Ring,
+    RingSecret, Sealer, Secret, Stores, admin::Counting,
 };
 use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
@@ -184,7 +184,8 @@ fn app(store: &StoreNode, registry: &Registry) -> App {
     let secret = || Secret::new(vec![7; 32].into()).unwrap();
     let ring = [RingSecret { id: 1, secret: secret() }];
     let name: schemas::StoreName = "sessions".parse().unwrap();
-    let sealer = Sealer::new(name.clone(), &secret(), &ring, 1 << 20).unwrap();
+    let ring = Arc::new(Ring::of(&ring).unwrap());
+    let sealer = Sealer::new(name.clone(), &secret(), Arc::clone(&ring), 1 << 20);
     let hour = SessionTtl::from_seconds(3600);
     let served = api::Store::new(name, "/sessions/v1/", hour, hour, 1 << 20, sealer);
     served.open(store.backend());
@@ -193,6 +194,8 @@ fn app(store: &StoreNode, registry: &Registry) -> App {
     let build = api::BuildInfo { version: "0", build_date: "", build_host: "", go_version: "" };
     App {
         access: None,
+        ring,
+        counting: Counting::default(),
         stores: Arc::new(Stores::new(vec![served])),
         readiness,
         metrics: api::Metrics::register(registry, &build).unwrap(),

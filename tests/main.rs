@@ -30,6 +30,7 @@ mod metrics;
 mod model;
 mod rebuild;
 mod secrecy;
+mod secrets;
 mod sim;
 mod slow_readers;
 mod tidy;

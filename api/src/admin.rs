@@ -2,6 +2,7 @@
 
 mod guard;
 mod peers;
+mod secrets;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,6 +23,8 @@ use crate::{
     brief_problem::brief_problem,
     routes::{hashes, metrics},
 };
+
+pub use secrets::Counting;
 
 /// What is known of one store.
 #[derive(Serialize)]
@@ -63,7 +66,7 @@ impl Route {
 }
 
 /// Every route of the admin listener: what does not stand here is not served, and nothing stands here without a role.
-pub const ROUTES: [Route; 12] = [
+pub const ROUTES: [Route; 14] = [
     Route::look("/v1/status", Role::Status, |method| on(method, status)),
     Route::look("/v1/peers", Role::Status, |method| on(method, peers::list)),
     Route::order(Method::PUT, "/v1/peers/{dc}", |method| on(method, peers::declare)),
@@ -78,6 +81,8 @@ pub const ROUTES: [Route; 12] = [
     Route::order(Method::POST, "/v1/repair", |method| on(method, repair)),
     Route::look("/v1/jobs/{id}", Role::Status, |method| on(method, job)),
     Route::order(Method::DELETE, "/v1/jobs/{id}", |method| on(method, cancel)),
+    Route::look("/v1/secrets", Role::Status, |method| on(method, secrets::list)),
+    Route::order(Method::POST, "/v1/secrets/{id}/retire", |method| on(method, secrets::retire)),
     Route::look("/metrics", Role::Status, |method| on(method, metrics)),
 ];
 

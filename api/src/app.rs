@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{Access, AnswerRoom, BodyRoom, Comparisons, Dcs, DiskRoom, Jobs, Metrics, Readiness, Stores};
+use crate::{
+    Access, AnswerRoom, BodyRoom, Comparisons, Dcs, DiskRoom, Jobs, Metrics, Readiness, Ring, Stores,
+    admin::Counting,
+};
 
 /// Everything that a handler may use. Cheap to clone; no globals.
 #[derive(Clone, Debug)]
@@ -11,6 +14,10 @@ pub struct App {
     pub stores: Arc<Stores>,
     /// Who may ask for their sessions. Whoever does, when nobody is named.
     pub access: Option<Arc<Access>>,
+    /// What sessions are sealed with.
+    pub ring: Arc<Ring>,
+    /// The last count of what secrets are needed for.
+    pub counting: Counting,
     /// Whether this node may answer.
     pub readiness: Arc<Readiness>,
     /// What is counted of requests.

@@ -19,6 +19,7 @@ mod brief_problem;
 mod comparisons;
 mod conditions;
 mod dcs;
+mod fingerprints;
 mod head;
 mod jobs;
 mod lanes;
@@ -44,6 +45,7 @@ pub use app::{App, BuildInfo, Limits};
 pub use body::BodyRoom;
 pub use comparisons::{CompareOrder, Compared, Comparisons, DifferingKey, NotCompared};
 pub use dcs::{DECLARED_DOWN, Dcs};
+pub use fingerprints::Fingerprints;
 pub use jobs::{Busy, Ended, Job, JobState, JobStatus, Jobs, Task};
 pub use lanes::Lanes;
 pub use metrics::Metrics;
@@ -56,7 +58,7 @@ pub use routes::{
     peer::{PeerApp, peer_routes},
     routes,
 };
-pub use seal::{OpenError, RingSecret, Sealer, SealerError, Secret, SessionKey};
+pub use seal::{OpenError, Ring, RingSecret, SealedBy, Sealer, SealerError, Secret, SessionKey, sealed_with};
 pub use serve::{serve, serve_connection};
 pub use store::{Backend, Store, Stores};
 pub use tls::Tls;

@@ -11,13 +11,17 @@
 //! cannot open a value. `form` says whether the body is zstd; it is compressed before it is sealed, since a sealed one
 //! does not compress.
 
-use std::{cell::RefCell, collections::BTreeMap, fmt};
+mod ring;
+
+use std::{cell::RefCell, fmt, sync::Arc};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use bytes::{Buf, Bytes};
 use schemas::{Headers, KeyId, Sealed, StoreName, Until};
 use zeroize::Zeroizing;
 use zstd::bulk::{Compressor, Decompressor};
+
+pub use ring::{Ring, SealedBy};
 
 const SALT_BYTES: usize = 16;
 const TAG_BYTES: usize = 16;
@@ -97,13 +101,11 @@ pub struct RingSecret {
 pub struct Sealer {
     store: StoreName,
     index_key: Zeroizing<[u8; 32]>,
-    ring: BTreeMap<u32, Zeroizing<[u8; 32]>>,
-    seals_with: u32,
-    seal_id: String,
+    ring: Arc<Ring>,
     body_bytes_max: usize,
 }
 
-/// The ring cannot seal.
+/// A ring cannot seal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealerError {
     /// There is no secret to seal with.
@@ -132,26 +134,10 @@ pub enum OpenError {
 }
 
 impl Sealer {
-    /// The first secret of `ring` seals, all open. Values of more than `body_bytes_max` decompressed bytes do not open.
-    ///
-    /// # Errors
-    /// When the ring is empty or names an id twice.
-    pub fn new(
-        store: StoreName,
-        index: &Secret,
-        ring: &[RingSecret],
-        body_bytes_max: usize,
-    ) -> Result<Self, SealerError> {
-        let seals_with = ring.first().ok_or(SealerError::EmptyRing)?.id;
-        let mut keys = BTreeMap::new();
-        for RingSecret { id, secret } in ring {
-            if keys.insert(*id, derive("solera 2026-11-21 seal v1", secret)).is_some() {
-                return Err(SealerError::Repeated(*id));
-            }
-        }
+    /// Values of more than `body_bytes_max` decompressed bytes do not open.
+    pub fn new(store: StoreName, index: &Secret, ring: Arc<Ring>, body_bytes_max: usize) -> Self {
         let index_key = derive("solera 2026-11-21 key id v1", index);
-        let seal_id = seals_with.to_string();
-        Ok(Self { store, index_key, ring: keys, seals_with, seal_id, body_bytes_max })
+        Self { store, index_key, ring, body_bytes_max }
     }
 
     /// The key id of a session.
@@ -164,12 +150,7 @@ impl Sealer {
         KeyId::from_bytes(id)
     }
 
-    /// The id of the secret that seals, as the header that travels with the value.
-    pub fn seal_id(&self) -> (&'static str, &str) {
-        (SEAL_ID, &self.seal_id)
-    }
-
-    /// Seals `body` under `salt`, which must be random and is used once.
+    /// Seals `body` under `salt`, which must be random and is used once. Says what with: the value does not open without.
     pub fn seal(
         &self,
         key: &SessionKey,
@@ -177,24 +158,24 @@ impl Sealer {
         expires_at: Until,
         body: &[u8],
         salt: [u8; SALT_BYTES],
-    ) -> Sealed {
+    ) -> (Sealed, SealedBy) {
         let compressed = compress(body);
         let (form, content) =
             compressed.as_deref().map_or((FORM_PLAIN, body), |content| (FORM_ZSTD, content));
-        let ring_key = &self.ring[&self.seals_with];
+        let keys = self.ring.keys();
 
         let mut sealed = Vec::with_capacity(SALT_BYTES + 1 + content.len() + TAG_BYTES);
         sealed.extend_from_slice(&salt);
         sealed.push(form);
         sealed.extend_from_slice(content);
-        let ad = self.associated_data(key_id, self.seals_with, expires_at);
-        let tag = value_key(ring_key, key, &salt).seal_in_place_separate_tag(
+        let ad = self.associated_data(key_id, keys.seals_with, expires_at);
+        let tag = value_key(keys.sealing(), key, &salt).seal_in_place_separate_tag(
             constant_nonce(),
             Aad::from(ad.as_bytes()),
             &mut sealed[SALT_BYTES..],
         );
         sealed.extend_from_slice(tag.expect("a value is far below the limit of GCM").as_ref());
-        Sealed(sealed.into())
+        (Sealed(sealed.into()), SealedBy::new(keys))
     }
 
     /// Opens what [`seal`](Self::seal) sealed.
@@ -209,9 +190,9 @@ impl Sealer {
         headers: &Headers,
         sealed: &Sealed,
     ) -> Result<Bytes, OpenError> {
-        let seal_id = headers.get(SEAL_ID).and_then(|id| std::str::from_utf8(id).ok());
-        let seal_id = seal_id.and_then(|id| id.parse().ok()).ok_or(OpenError::NoSealId)?;
-        let ring_key = self.ring.get(&seal_id).ok_or(OpenError::UnknownSecret(seal_id))?;
+        let seal_id = sealed_with(headers).ok_or(OpenError::NoSealId)?;
+        let keys = self.ring.keys();
+        let ring_key = keys.get(seal_id).ok_or(OpenError::UnknownSecret(seal_id))?;
 
         let (salt, ciphertext) = sealed.0.split_first_chunk().ok_or(OpenError::Mismatch)?;
         let ad = self.associated_data(key_id, seal_id, expires_at);
@@ -266,6 +247,12 @@ impl Sealer {
     }
 }
 
+/// The id of the secret that a value with these headers was sealed with.
+pub fn sealed_with(headers: &Headers) -> Option<u32> {
+    let id = headers.get(SEAL_ID).and_then(|id| std::str::from_utf8(id).ok());
+    id.and_then(|id| id.parse().ok())
+}
+
 /// What a seal covers beside the contents.
 struct AssociatedData {
     bytes: [u8; AD_BYTES_MAX],
@@ -285,11 +272,7 @@ impl AssociatedData {
 
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sealer")
-            .field("store", &self.store)
-            .field("ring", &self.ring.keys())
-            .field("seals_with", &self.seals_with)
-            .finish_non_exhaustive()
+        f.debug_struct("Sealer").field("store", &self.store).field("ring", &self.ring).finish_non_exhaustive()
     }
 }
 

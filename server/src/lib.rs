@@ -30,6 +30,7 @@ mod opening;
 mod peers;
 mod renewal;
 mod repair;
+mod rotation;
 mod secrets;
 mod space;
 mod standing;

@@ -4,8 +4,8 @@ use std::{fs, num::NonZero, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow};
 use api::{
-    Access, AnswerRoom, App, BodyRoom, CompareOrder, Comparisons, DECLARED_DOWN, Dcs, DiskRoom, Job, Jobs,
-    Lanes, Latch, Limits, Readiness, Sealer, Store, Stores, Tls,
+    Access, AnswerRoom, App, BodyRoom, CompareOrder, Comparisons, DECLARED_DOWN, Dcs, DiskRoom, Fingerprints,
+    Job, Jobs, Lanes, Latch, Limits, Readiness, Ring, Sealer, Store, Stores, Tls, admin::Counting,
 };
 use eventlog::EventLog;
 use materializer::{GapMetrics, ViewError, sessions::ViewMemory};
@@ -36,6 +36,7 @@ use crate::{
     open_files,
     opening::{Metrics, Opening},
     peers::Peers,
+    rotation::{Asked, Rotation},
     secrets::{self, Secrets},
     space::{self, SpaceMetrics},
     standing::{Standing, StandingMetrics},
@@ -70,7 +71,7 @@ const BUILT_IN_OPENAPI: &str = include_str!("../../api/openapi.yaml");
 pub(crate) async fn run(
     config: Config,
     log: &Log,
-    (tls, guards): (Certificates, Guards),
+    (tls, guards, asked): (Certificates, Guards, Asked),
     listening: impl FnOnce(),
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -109,6 +110,8 @@ pub(crate) async fn run(
             dir.display()
         );
     }
+    let ring = Arc::new(Ring::of(&secrets.ring)?);
+    let fingerprints = Fingerprints::of(secrets.fingerprints());
     let readiness = Arc::new(Readiness::default());
     let registry = Registry::new();
     log.register(&registry).context("register the metrics of the log's lines")?;
@@ -116,11 +119,11 @@ pub(crate) async fn run(
     let peers = config
         .peers
         .as_ref()
-        .map(|peers| Peers::of(&config, peers, tls.peers.as_deref(), &secrets, &registry))
+        .map(|peers| Peers::of(&config, peers, tls.peers.as_deref(), (&secrets, &fingerprints), &registry))
         .transpose()?;
     let dcs = Dcs { us: config.dc.clone(), peers: peers.as_ref().map(Peers::all).unwrap_or_default().into() };
     let (comparisons, to_compare) = Comparisons::new();
-    let app = app(&config, &secrets, &readiness, &registry, (jobs, comparisons, dcs, guards.data))?;
+    let app = app(&config, (&secrets, &ring), &readiness, &registry, (jobs, comparisons, dcs, guards.data))?;
     let mut node = Node {
         latches: config
             .stores
@@ -135,6 +138,8 @@ pub(crate) async fn run(
         stop_working: CancellationToken::new(),
         readiness,
     };
+    let rotation = Rotation::of(&secrets, ring, fingerprints);
+    node.work.spawn(rotation.obey(asked, config.data_dir.as_path().into(), node.stop_working.clone()));
     let scheme = if tls.data.is_some() { "https" } else { "http" };
     for tls in [&tls.data, &tls.admin, &tls.peers].into_iter().flatten() {
         tls.register(&registry).context("register the metrics of TLS")?;
@@ -463,17 +468,17 @@ fn mirrors(
 
 fn app(
     config: &Config,
-    secrets: &Secrets,
+    (secrets, ring): (&Secrets, &Arc<Ring>),
     readiness: &Arc<Readiness>,
     registry: &Registry,
     (jobs, comparisons, dcs, access): (Jobs, Comparisons, Dcs, Option<Arc<Access>>),
 ) -> anyhow::Result<App> {
     let stores = config.stores.iter().map(|(name, store)| {
-        let sealer = Sealer::new(name.clone(), &secrets.index, &secrets.ring, store.max_value_bytes)?;
+        let sealer = Sealer::new(name.clone(), &secrets.index, Arc::clone(ring), store.max_value_bytes);
         let StoreConfig { base_uri, default_ttl, max_ttl, max_value_bytes, .. } = store;
-        Ok(Store::new(name.clone(), base_uri.as_str(), *default_ttl, *max_ttl, *max_value_bytes, sealer))
+        Store::new(name.clone(), base_uri.as_str(), *default_ttl, *max_ttl, *max_value_bytes, sealer)
     });
-    let stores = Stores::new(stores.collect::<anyhow::Result<_>>()?);
+    let stores = Stores::new(stores.collect());
     registry
         .register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))
         .context("register the process's metrics")?;
@@ -481,6 +486,8 @@ fn app(
     config.stores.iter().for_each(|(name, _)| metrics.expect(name));
     Ok(App {
         access,
+        ring: Arc::clone(ring),
+        counting: Counting::default(),
         stores: Arc::new(stores),
         readiness: Arc::clone(readiness),
         metrics,

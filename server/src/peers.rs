@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use api::{App, Latch, PeerApp, Tls};
+use api::{App, Fingerprints, Latch, PeerApp, Tls};
 use eventlog::{Clock, SystemClock};
 use prometheus::Registry;
 use schemas::{Dc, SessionTtl};
@@ -56,7 +56,7 @@ struct Said {
 /// What all data centres have to agree on, as this node has it.
 #[derive(Clone, Debug)]
 struct Us {
-    fingerprints: BTreeMap<String, String>,
+    fingerprints: Fingerprints,
     log: &'static str,
     dcs: BTreeSet<String>,
     rules: BTreeMap<String, StoreRules>,
@@ -71,7 +71,7 @@ impl Peers {
         config: &Config,
         peers: &PeersConfig,
         tls: Option<&FileTls>,
-        secrets: &Secrets,
+        (secrets, fingerprints): (&Secrets, &Fingerprints),
         registry: &Registry,
     ) -> anyhow::Result<Self> {
         let metrics = PeerMetrics::register(registry).context("register the metrics of peers")?;
@@ -94,7 +94,7 @@ impl Peers {
             shown,
             shows,
             us: Arc::new(Us {
-                fingerprints: secrets.fingerprints(),
+                fingerprints: fingerprints.clone(),
                 log: log_kind(config),
                 dcs: peers.dcs.iter().map(|(dc, _)| dc).chain([&config.dc]).map(Dc::to_string).collect(),
                 rules: rules(config),
@@ -185,9 +185,9 @@ impl Peers {
 impl Us {
     /// Why a peer cannot be worked with, if so: what the first of the differences is.
     fn misfit(&self, there: &Hello) -> Option<String> {
-        for (name, ours) in &self.fingerprints {
-            match there.secret_fingerprints.get(name) {
-                Some(theirs) if theirs != ours => {
+        for (name, ours) in self.fingerprints.all() {
+            match there.secret_fingerprints.get(&name) {
+                Some(theirs) if *theirs != ours => {
                     return Some(format!("the secret `{name}` is {ours} here and {theirs} there"));
                 }
                 // A ring that is being rotated has secrets that the other side lacks.
@@ -282,9 +282,11 @@ mod tests {
 
     fn us() -> Us {
         Us {
-            fingerprints: [("index", "aa"), ("ring-1", "bb")]
-                .map(|(name, print)| (name.to_owned(), print.to_owned()))
-                .into(),
+            fingerprints: Fingerprints::of(
+                [("index", "aa"), ("ring-1", "bb")]
+                    .map(|(name, print)| (name.to_owned(), print.to_owned()))
+                    .into(),
+            ),
             log: "kafka",
             dcs: ["codfw", "eqiad"].map(str::to_owned).into(),
             rules: [("sessions".to_owned(), StoreRules { max_ttl: 60, partitions: 4 })].into(),
@@ -299,7 +301,7 @@ mod tests {
             versions_ms: Some(1),
             ready: true,
             version: "0".to_owned(),
-            secret_fingerprints: fingerprints,
+            secret_fingerprints: fingerprints.all(),
             dcs,
             log: log.to_owned(),
             stores: rules,

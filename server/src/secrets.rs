@@ -5,7 +5,7 @@ use std::{
     fs::{self, DirBuilder, OpenOptions},
     io::Write,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use anyhow::{Context, bail};
@@ -95,13 +95,25 @@ fn refuse_to_orphan(data_dir: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn make(path: &PathBuf) -> anyhow::Result<()> {
+/// Makes a secret where there is no file.
+///
+/// # Errors
+/// When there is one, or it cannot be written.
+pub(crate) fn make_new(path: &Path) -> anyhow::Result<()> {
+    make_with(path, OpenOptions::new().create_new(true))
+}
+
+fn make(path: &Path) -> anyhow::Result<()> {
+    // A file that an interrupted start left behind was never used.
+    make_with(path, OpenOptions::new().create(true).truncate(true))
+}
+
+fn make_with(path: &Path, options: &mut OpenOptions) -> anyhow::Result<()> {
     let mut random = Zeroizing::new([0; 32]);
     rand::rng().fill_bytes(&mut *random);
     let text = Zeroizing::new(random.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + "\n");
-    let write = || {
-        // A file that an interrupted start left behind was never used.
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut write = || {
+        let mut file = options.write(true).mode(0o600).open(path)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     };

@@ -10,8 +10,8 @@ use std::{
 
 use ::turmoil::net::TcpListener;
 use api::{
-    AnswerRoom, App, BodyRoom, BuildInfo, Comparisons, Dcs, DiskRoom, Jobs, Limits, PeerApp, Readiness,
-    RingSecret, Sealer, Secret, Store, Stores,
+    AnswerRoom, App, BodyRoom, BuildInfo, Comparisons, Dcs, DiskRoom, Fingerprints, Jobs, Limits, PeerApp,
+    Readiness, Ring, RingSecret, Sealer, Secret, Store, Stores, admin::Counting,
 };
 use eventlog::{EventLog, LogClock};
 use futures::future::BoxFuture;
@@ -122,12 +122,14 @@ async fn open(machine: &Machine, app: &App) {
 fn app(dc: &Dc, registry: &Registry) -> App {
     let secret = || Secret::new(vec![7; 32].into()).unwrap();
     let name: schemas::StoreName = "sessions".parse().unwrap();
-    let sealer =
-        Sealer::new(name.clone(), &secret(), &[RingSecret { id: 1, secret: secret() }], 1 << 20).unwrap();
+    let ring = Arc::new(Ring::of(&[RingSecret { id: 1, secret: secret() }]).unwrap());
+    let sealer = Sealer::new(name.clone(), &secret(), Arc::clone(&ring), 1 << 20);
     let hour = SessionTtl::from_seconds(3600);
     let build = BuildInfo { version: "0", build_date: "", build_host: "", go_version: "" };
     App {
         access: None,
+        ring,
+        counting: Counting::default(),
         stores: Arc::new(Stores::new(vec![Store::new(name, "/sessions/v1/", hour, hour, 1 << 20, sealer)])),
         readiness: Arc::new(Readiness::default()),
         metrics: api::Metrics::register(registry, &build).unwrap(),
@@ -154,7 +156,7 @@ fn peer_app(dc: &Dc, app: App) -> PeerApp {
         app,
         dc: dc.clone(),
         peers: [(ASKING.parse().unwrap(), None)].into(),
-        fingerprints: [(INDEX_SECRET.to_owned(), FINGERPRINT.to_owned())].into(),
+        fingerprints: Fingerprints::of([(INDEX_SECRET.to_owned(), FINGERPRINT.to_owned())].into()),
         log: "kafka",
         rules: [].into(),
         wall_ms: || 0,

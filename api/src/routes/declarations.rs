@@ -36,7 +36,7 @@ pub(super) async fn declaration(State(app): State<Arc<PeerApp>>, body: Body) -> 
         Err(why) => return bad(&why),
     };
     let DeclarationCall { dc, state, id, index_fingerprint, waited, request_id, deadline_ms } = call;
-    if app.fingerprints.get(INDEX_SECRET) != Some(&index_fingerprint) {
+    if !app.fingerprints.is(INDEX_SECRET, &index_fingerprint) {
         let detail = format!("{} has another secret `{INDEX_SECRET}`", app.dc);
         return problem(StatusCode::CONFLICT, "config_mismatch", &detail, None);
     }

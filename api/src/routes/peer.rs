@@ -32,7 +32,7 @@ use writer::{
 
 use super::declarations::declaration;
 use crate::{
-    App, Outcome, Routes,
+    App, Fingerprints, Outcome, Routes,
     brief_problem::brief_problem as problem,
     dcs::{DECLARED_DOWN, writers},
     routes::hashes,
@@ -59,7 +59,7 @@ pub struct PeerApp {
     /// Those that may ask, and for which name each must show a certificate, if any.
     pub peers: BTreeMap<Dc, Option<TlsName>>,
     /// Of each secret, by name.
-    pub fingerprints: BTreeMap<String, String>,
+    pub fingerprints: Fingerprints,
     /// `kafka` or `embedded`.
     pub log: &'static str,
     /// What all data centres have to agree on, by store.
@@ -109,7 +109,7 @@ async fn hello(State(app): State<Arc<PeerApp>>) -> Response {
         versions_ms: versions_ms(node),
         ready: node.readiness.is_ready(),
         version: node.build.version.to_owned(),
-        secret_fingerprints: fingerprints.clone(),
+        secret_fingerprints: fingerprints.all(),
         dcs: peers.keys().chain([dc]).map(Dc::to_string).collect(),
         log: (*log).to_owned(),
         stores: rules.clone(),
@@ -131,7 +131,7 @@ async fn tombstone(State(app): State<Arc<PeerApp>>, body: Body) -> Response {
         Err(why) => return bad(&why),
     };
     let Some(tombstone) = call.tombstone() else { return bad("the request id is too long") };
-    if app.fingerprints.get(INDEX_SECRET) != Some(&call.index_fingerprint) {
+    if !app.fingerprints.is(INDEX_SECRET, &call.index_fingerprint) {
         let detail = format!("{} has another secret `{INDEX_SECRET}`", app.dc);
         return problem(StatusCode::CONFLICT, "config_mismatch", &detail, None);
     }

@@ -248,14 +248,16 @@ impl Session<'_> {
 
         let deadline = Deadline::within(self.app.limits.request_timeout);
         let expires_at = ttl.from(self.backend.reads.clock.read_now());
-        let (seal_id_name, seal_id) = self.store.sealer.seal_id();
-        let headers = std::iter::once((seal_id_name, seal_id.as_bytes())).chain(self.request_id_header());
-        let headers = Headers::from_pairs(headers).expect("a seal id and a request id are short");
         let salt = (self.app.salt)();
-        let sealed = self.store.sealer.seal(&self.key, self.key_id, expires_at, &body.bytes, salt);
+        let (sealed, sealed_by) =
+            self.store.sealer.seal(&self.key, self.key_id, expires_at, &body.bytes, salt);
+        let headers = std::iter::once(sealed_by.header()).chain(self.request_id_header());
+        let headers = Headers::from_pairs(headers).expect("a seal id and a request id are short");
 
         let set = Set { key: self.key_id, sealed, expires_at, headers };
         let stored = self.backend.writer.put(set, deadline).await;
+        // From here on a count of the view finds it.
+        drop(sealed_by);
         let stored = stored.map_err(|error| Problem::of_write(&error, self.instance()))?;
         Ok(created(stored))
     }

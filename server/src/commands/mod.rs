@@ -6,6 +6,7 @@ mod check_config;
 mod diff;
 mod job;
 mod peers;
+mod secret;
 mod serve;
 mod topics;
 
@@ -80,6 +81,8 @@ enum Command {
     /// The topics that a configuration with Kafka needs.
     #[command(subcommand)]
     Topics(topics::TopicsCommand),
+    /// The secrets that sessions are sealed with.
+    Secret(secret::SecretArgs),
     /// Loads a server that answers as Kask does, checks every answer, and says how fast it was.
     #[command(after_help = "Example: solera bench http://127.0.0.1:8081/sessions/v1/ --preload --rate 5000")]
     Bench(Box<::bench::Arguments>),
@@ -173,6 +176,7 @@ pub fn run(mut args: Vec<OsString>) -> ExitCode {
         Command::Repair(RepairArgs { from, job: JobArgs { admin, store } }) => {
             job::order(&admin, "repair", Some(json!({ "from": from })), store.as_deref())
         }
+        Command::Secret(args) => secret::run(&args),
         Command::Topics(command) => topics::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Version => say(&format!("solera {} ({})", BUILD.version, BUILD.go_version)),

@@ -10,7 +10,10 @@ use std::{
 
 use anyhow::{Context, anyhow};
 use futures::future::join_all;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::say;
@@ -127,7 +130,9 @@ fn run(
             admin: admin.map(FileTls::of_admin).transpose()?.map(Arc::new),
             peers: peers.map(FileTls::of_peers).transpose()?.map(Arc::new),
         };
-        obey_signals(at_hang_up, log.clone(), (tls.clone(), guards.clone()), stop.clone())?;
+        let (rotations, asked) = watch::channel(None);
+        let taken_over = (tls.clone(), guards.clone(), rotations);
+        obey_signals(at_hang_up, log.clone(), taken_over, stop.clone())?;
         let (silent, listening) = (Cell::new(configs.len()), Cell::new(Some(listening)));
         let nodes = configs.into_iter().map(async |config| {
             let is_listening = || {
@@ -136,8 +141,14 @@ fn run(
                     listening.take().into_iter().for_each(|say| say());
                 }
             };
-            let ended =
-                node::run(config, log, (tls.clone(), guards.clone()), is_listening, stop.clone()).await;
+            let ended = node::run(
+                config,
+                log,
+                (tls.clone(), guards.clone(), asked.clone()),
+                is_listening,
+                stop.clone(),
+            )
+            .await;
             stop.cancel();
             ended
         });
@@ -151,11 +162,14 @@ fn run(
     outcome.inspect(|()| log.finish()).inspect_err(|error| log.fatal(&format!("{error:#}")))
 }
 
+/// Where that goes which SIGHUP takes over.
+type TakenOver = (Certificates, Guards, watch::Sender<Option<SecretsConfig>>);
+
 /// The first SIGTERM or SIGINT stops in order, the second at once.
 fn obey_signals(
     at_hang_up: AtHangUp,
     log: Log,
-    (tls, guards): (Certificates, Guards),
+    taken_over: TakenOver,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
@@ -168,7 +182,7 @@ fn obey_signals(
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 _ = hang_up.recv() => if let AtHangUp::Reload(file, log) = &at_hang_up {
-                    reload(file, log, &tls, &guards);
+                    reload(file, log, &taken_over);
                     continue;
                 },
             }
@@ -186,8 +200,8 @@ fn obey_signals(
 }
 
 /// Reads the file again and takes over what can change while the program runs: the level of the log, and the
-/// certificates, and who may do what.
-fn reload(file: &Path, log: &Log, tls: &Certificates, guards: &Guards) {
+/// certificates, who may do what, and the ring of secrets.
+fn reload(file: &Path, log: &Log, (tls, guards, rotations): &TakenOver) {
     let config = read(file).and_then(|config| {
         log.set_level(config.telemetry.log_level)?;
         Ok(config)
@@ -198,6 +212,7 @@ fn reload(file: &Path, log: &Log, tls: &Certificates, guards: &Guards) {
     };
     tracing::info!("Read {} again: the log level is {:?}", file.display(), config.telemetry.log_level);
     guards.reload(&config);
+    rotations.send_replace(Some(config.secrets.clone()));
     let of_peers = config.peers.and_then(|peers| peers.tls);
     for (name, tls, files) in [
         ("tls", &tls.data, config.listener.tls),
