@@ -190,9 +190,7 @@ fn one_whose_clock_was_far_ahead_is_declared_down_only_when_the_operator_has_wai
     let clock = format!("FAKETIME=+120 DONT_FAKE_MONOTONIC=1 LD_PRELOAD='{}'", library().display());
     dcs.codfw.through(Some(&format!("{clock} exec \"$@\"")));
     dcs.codfw.restart();
-    dcs.eqiad.wait_for_log("codfw's clock", |line| {
-        line.to_string().contains("The clocks of codfw and of this node")
-    });
+    dcs.eqiad.wait_for_log("codfw's clock", |line| line.to_string().contains("What codfw acknowledges is 1"));
     let down = ["set", "codfw", "down", "--i-have-depooled"];
     let (code, said) = peers(&dcs.eqiad, &down);
     assert!(code == Some(4) && said.contains("what codfw acknowledges is 1"), "{code:?} {said}");

@@ -32,9 +32,13 @@ fn served() -> [String; 2] {
     let eqiad = format!("{TLS}{}", dcs::config("eqiad", here, &dcs::tls_of("codfw", there)));
     let launch = dcs::launch_with_tls(&authority, "eqiad", &eqiad);
     let node = launch.file("cert.pem", &issued.cert).file("key.pem", &issued.key).start_without_waiting();
-    node.wait_for_log_within("that it is ready", READY_WITHIN, |line| line["msg"] == "Ready");
-    assert!(TlsClient::trusting(&Authority::new()).handshake(node.address).is_err());
     let client = TlsClient::trusting(&authority);
+    eventually("it is ready", READY_WITHIN, || {
+        let readyz = message("GET", "/readyz", &[], b"");
+        let answer = client.open(node.address).and_then(|mut to| to.exchange(readyz));
+        (answer.ok()?.status == 200).then_some(())
+    });
+    assert!(TlsClient::trusting(&Authority::new()).handshake(node.address).is_err());
     let mut data = client.open(node.address).unwrap();
     for (method, target, body) in [
         ("POST", "/sessions/v1/k", "v"),

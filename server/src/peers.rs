@@ -10,7 +10,7 @@ use anyhow::Context;
 use api::{App, Fingerprints, Latch, PeerApp, Tls};
 use eventlog::{Clock, SystemClock};
 use prometheus::Registry;
-use schemas::{Dc, SessionTtl};
+use schemas::{Dc, SessionTtl, caps::DOWN_AHEAD_MAX};
 use tokio::{
     sync::watch,
     time::{MissedTickBehavior, interval},
@@ -51,6 +51,7 @@ pub(crate) struct Peers {
 struct Said {
     not_asked: Option<Arc<str>>,
     clocks_apart: bool,
+    versions_ahead: bool,
 }
 
 /// What all data centres have to agree on, as this node has it.
@@ -240,6 +241,17 @@ fn speak_of(peer: &HttpPeer, hellos: &[Hello], said: &mut Said) {
             tracing::warn!("The clocks of {dc} and of this node are about {} ms apart", apart.as_millis());
         }
         said.clocks_apart = are_apart;
+    }
+    if let Some(reach) = hellos.iter().filter_map(|hello| hello.versions_ms).max() {
+        let ahead = Duration::from_millis(reach.saturating_sub(now));
+        let are_ahead = DOWN_AHEAD_MAX < ahead;
+        if are_ahead && !said.versions_ahead {
+            tracing::warn!(
+                "What {dc} acknowledges is {} s ahead of this node's clock: it could not be declared down now",
+                ahead.as_secs()
+            );
+        }
+        said.versions_ahead = are_ahead;
     }
     let now = peer.not_asked_because();
     if now == said.not_asked {

@@ -3,7 +3,7 @@
 //! ```text
 //!   id = above every declaration about C that is known
 //!   this dc   declare in every partition of every store, applied
-//!   others    the same, each in its own logs; not C itself, nor who is declared down, who may hear of an `up` and need not answer
+//!   others    the same, each in its own logs; not C itself, nor who is declared down, but for an `up`
 //!   somebody has a later id -> again, above that
 //!   down      not where the versions of C were far ahead: deletes without it would not cover what it acknowledged
 //!   up        then tell C what was declared of others meanwhile, and wait until every node of C says that it has applied
@@ -28,7 +28,7 @@ use crate::{
 /// How often an order is given again because another one was given at the same time.
 const TRIES: usize = 3;
 
-/// The part of the time for an order that one may take which is down itself, and need not answer.
+/// The part of the time for an order that one may take which is down itself.
 const FOR_WHO_IS_DOWN: f64 = 0.1;
 
 /// How often a data centre that is to come back is asked whether it is there yet.
@@ -51,6 +51,10 @@ pub enum DeclareError {
     /// Other orders about the same data centre came in between, again and again.
     #[error("another order about the same data centre is given at the same time")]
     Contested,
+    /// It is back as far as the others know. These are declared down themselves, and did not hold the order: what they may have
+    /// deleted without it, and nobody else, nobody knows.
+    #[error("it is back, but for what these may have deleted alone, which are down and did not confirm: {}. Pool it only if they deleted nothing without it", reasons(.0))]
+    Unheard(BTreeMap<Dc, Arc<str>>),
     /// It is declared up everywhere, and does not say that it is back.
     #[error("it is declared up, and is not back yet: {}", .0.iter().map(|(node, why)| format!("{node} {why}")).collect::<Vec<_>>().join("; "))]
     NotBack(BTreeMap<String, Arc<str>>),
@@ -98,12 +102,16 @@ impl Everybody<'_> {
             let id = self.writers[0].declaration_id(above);
             let declaration = Declaration { dc: dc.clone(), state, id };
             match self.tell_all(&**subject, &declaration, order, deadline).await? {
-                Outcome::Held(by) => {
+                Outcome::Held { by, unheard } => {
                     if state == DcState::Up {
                         self.tell_of_others(&**subject, order.request_id, deadline).await?;
                         is_back(&**subject, &by, id, deadline).await?;
                     }
-                    return Ok(declaration);
+                    return if unheard.is_empty() {
+                        Ok(declaration)
+                    } else {
+                        Err(DeclareError::Unheard(unheard))
+                    };
                 }
                 Outcome::Newer(id) => above = Some(id),
             }
@@ -133,13 +141,16 @@ impl Everybody<'_> {
         let telling = Telling { declaration, waited: order.waited, request_id: order.request_id };
         let others = self.peers.iter().filter(|peer| *peer.dc() != declaration.dc);
         let (down, others): (Vec<_>, Vec<_>) = others.partition(|peer| down.contains(peer.dc()));
-        // But if it has declared the same one down before, that one waits for its word.
+        // But it may have declared the same one down before, and deleted without it, alone: that one waits for its word.
         let down = down.into_iter().filter(|_| declaration.state == DcState::Up);
-        let down = down.map(|peer| peer.declare(telling, deadline.sooner(FOR_WHO_IS_DOWN)));
+        let down = down.map(async |peer| {
+            (peer.dc().clone(), peer.declare(telling, deadline.sooner(FOR_WHO_IS_DOWN)).await)
+        });
         let others =
             others.into_iter().map(async |peer| (peer.dc().clone(), peer.declare(telling, deadline).await));
-        let (told, _whatever) = join(join_all(others), join_all(down)).await;
-        outcome([(us.clone(), Told::Done)].into_iter().chain(told).collect())
+        let (told, told_down) = join(join_all(others), join_all(down)).await;
+        let outcome = outcome([(us.clone(), Told::Done)].into_iter().chain(told).collect())?;
+        Ok(outcome.beside(told_down))
     }
 
     /// Has one that comes back hold what was declared of others: it was not told while it was down, and its deletes go by its own
@@ -150,8 +161,9 @@ impl Everybody<'_> {
         request_id: Option<&str>,
         deadline: Deadline,
     ) -> Result<(), DeclareError> {
-        let others =
-            self.peers.iter().map(|peer| peer.dc()).filter(|dc| self.are_we_up && *dc != subject.dc());
+        // Of us, too: it may have declared us down.
+        let all = self.peers.iter().map(|peer| peer.dc()).chain([self.writers[0].origin()]);
+        let others = all.filter(|dc| self.are_we_up && *dc != subject.dc());
         for declaration in others.filter_map(|dc| newest(self.writers, dc)) {
             // Its clocks were looked at when it was ordered.
             let telling = Telling { declaration: &declaration, waited: true, request_id };
@@ -227,9 +239,28 @@ pub async fn declare_here(
 /// What telling everybody came to.
 #[derive(Debug)]
 enum Outcome {
-    Held(BTreeSet<Dc>),
+    Held {
+        /// Who.
+        by: BTreeSet<Dc>,
+        /// Of those that are down themselves, who does not, and why.
+        unheard: BTreeMap<Dc, Arc<str>>,
+    },
     /// Somebody holds a later one.
     Newer(Version),
+}
+
+impl Outcome {
+    /// The same, with what those said that are down themselves.
+    fn beside(self, told: Vec<(Dc, Told)>) -> Self {
+        let Self::Held { mut by, mut unheard } = self else { return self };
+        for (dc, told) in told {
+            match told {
+                Told::None(why) => drop(unheard.insert(dc, why.reason())),
+                Told::Done | Told::Newer(_) => drop(by.insert(dc)),
+            }
+        }
+        Self::Held { by, unheard }
+    }
 }
 
 fn outcome(told: Vec<(Dc, Told)>) -> Result<Outcome, DeclareError> {
@@ -248,7 +279,7 @@ fn outcome(told: Vec<(Dc, Told)>) -> Result<Outcome, DeclareError> {
         }
     }
     if missing.is_empty() {
-        return Ok(Outcome::Held(held.into_iter().collect()));
+        return Ok(Outcome::Held { by: held.into_iter().collect(), unheard: BTreeMap::new() });
     }
     Err(DeclareError::Unconfirmed { held, missing })
 }

@@ -145,6 +145,7 @@ fn refuse(error: &DeclareError) -> Response {
         DeclareError::Contested => (StatusCode::CONFLICT, "Contested"),
         DeclareError::Unconfirmed { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Not declared everywhere"),
         DeclareError::NotBack(_) => (StatusCode::SERVICE_UNAVAILABLE, "Not back yet"),
+        DeclareError::Unheard(_) => (StatusCode::SERVICE_UNAVAILABLE, "Not confirmed by all"),
     };
     problem(status, title, &format!("{error}. To give the order again is safe"))
 }

@@ -4,6 +4,7 @@ use std::{
     env,
     fmt::Display,
     fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -51,7 +52,7 @@ pub(super) struct AdminArgs {
     #[arg(long, value_name = "FILE", global = true)]
     ca_cert: Option<PathBuf>,
     /// A certificate to show the listener, in PEM.
-    #[arg(long, value_name = "FILE", requires = "key", global = true)]
+    #[arg(long, value_name = "FILE", requires_all = ["key", "ca_cert"], global = true)]
     cert: Option<PathBuf>,
     /// The key of that certificate.
     #[arg(long, value_name = "FILE", requires = "cert", global = true)]
@@ -91,12 +92,20 @@ impl AdminArgs {
         if is_https && files.is_none() {
             bail!("{admin} needs --ca-cert: the authorities that sign its certificate");
         }
-        Ok(Admin {
-            authority: authority.trim_end_matches('/').to_owned(),
-            tls: files.as_ref().map(Caller::of).transpose()?,
-            token: token(token_file.as_deref())?,
-        })
+        let (authority, token) = (authority.trim_end_matches('/'), token(token_file.as_deref())?);
+        if token.is_some() && files.is_none() && !is_here(authority) {
+            bail!("{admin} would be sent the token in the clear: it needs --ca-cert");
+        }
+        let tls = files.as_ref().map(Caller::of).transpose()?;
+        Ok(Admin { authority: authority.to_owned(), tls, token })
     }
+}
+
+/// Whether a listener is on this machine, as far as its address says.
+fn is_here(authority: &str) -> bool {
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// What is sent of the token, if there is one.

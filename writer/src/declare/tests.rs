@@ -35,7 +35,12 @@ fn a_node_is_back_once_it_has_heard_each_of_those_that_hold_the_order_and_is_rea
 fn an_order_holds_when_everybody_holds_it_and_is_given_again_above_a_later_one() {
     let silent = || Told::None(NoAnswer::Unknown("silent".into()));
     let told = |codfw, esams| outcome(vec![(dc("codfw"), codfw), (dc("esams"), esams)]);
-    assert!(matches!(told(Told::Done, Told::Done), Ok(Outcome::Held(by)) if by.len() == 2));
+    let held = told(Told::Done, Told::Done).unwrap();
+    assert!(matches!(&held, Outcome::Held { by, unheard } if by.len() == 2 && unheard.is_empty()));
+    let held = held.beside(vec![(dc("drmrs"), Told::Done), (dc("ulsfo"), silent())]);
+    let Outcome::Held { by, unheard } = held else { panic!("{held:?}") };
+    assert!(by.contains(&dc("drmrs")), "it is waited for, too");
+    assert_eq!(unheard.into_keys().collect::<Vec<_>>(), [dc("ulsfo")]);
     assert!(matches!(told(Told::Newer(id(7)), silent()), Ok(Outcome::Newer(newest)) if newest == id(7)));
     let error = told(Told::Done, silent()).unwrap_err();
     assert_eq!(error.to_string(), "codfw hold it; not confirmed by esams (silent)");

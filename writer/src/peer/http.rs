@@ -104,9 +104,14 @@ struct State {
 
 impl State {
     fn not_asked_because(&self, now: Instant) -> Option<Arc<str>> {
-        let silent = || self.health.is_suspect(now).then(|| "does not answer".into());
         let stuck = || self.work.is_suspect(now).then(|| "confirms nothing".into());
-        self.misfit.clone().or_else(silent).or_else(stuck)
+        self.not_told_because(now).or_else(stuck)
+    }
+
+    /// Orders have the time to find out whether it confirms anything.
+    fn not_told_because(&self, now: Instant) -> Option<Arc<str>> {
+        let silent = || self.health.is_suspect(now).then(|| "does not answer".into());
+        self.misfit.clone().or_else(silent)
     }
 
     /// Why a delete is not asked for. One that only confirms nothing is tried once a second.
@@ -413,7 +418,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> HttpPeer<C> {
     }
 
     async fn tell(&self, telling: Telling<'_>, deadline: Deadline) -> Told {
-        if let Some(why) = self.not_asked_because() {
+        if let Some(why) = self.state().not_told_because(Instant::now()) {
             return Told::None(NoAnswer::Refused(why));
         }
         let Telling { declaration: Declaration { dc, state, id }, waited, request_id } = telling;
