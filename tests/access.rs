@@ -61,7 +61,7 @@ fn launch(config: &str) -> Launch {
 fn start() -> (Node, TlsClient) {
     let authority = Authority::new();
     let issued = authority.issue(30);
-    let launch = launch(&format!("{OF_DATA}{OF_ADMIN}"));
+    let launch = launch(&format!("{OF_DATA}{OF_ADMIN}log_level: debug\n"));
     let node = launch.file("cert.pem", issued.cert).file("key.pem", issued.key).start();
     (node, TlsClient::trusting(&authority))
 }
@@ -77,6 +77,8 @@ fn assert_refusal(answer: &Response, status: u16, what: &str) {
     assert_eq!(answer.status, status, "{what}: {}", answer.everything());
     let challenge = answer.header("www-authenticate");
     assert_eq!(challenge, (status == 401).then_some("Bearer realm=\"solera\""), "{what}");
+    assert_ne!(answer.header("content-length"), Some("0"), "{what}: {}", answer.everything());
+    // To HEAD, only its length is told.
     if !answer.body.is_empty() {
         let problem = answer.json();
         let name = match status {
@@ -164,6 +166,7 @@ fn who_may_not_ask_learns_nothing_of_sessions_whatever_is_asked() {
     assert_refusal(&node.request(basic), 401, "another scheme");
     let twice = [("Authorization", "Bearer reader"), ("Authorization", "Bearer reader")];
     assert_refusal(&node.request(message("GET", SESSION, &twice, b"")), 401, "two tokens");
+    assert!(0 < node.logged("Refused a request"), "{}", node.tail());
     assert!(!node.output().contains("nobody"), "a token stands in the log");
     assert!(!node.output().contains("/absent"), "a key stands in the log");
 }
@@ -174,7 +177,7 @@ const ADMIN_ROUTES: [(&str, &str, &str, &str, &str, u16); 14] = [
     ("GET", "/v1/peers", "/v1/peers", "", "status", 200),
     ("GET", "/metrics", "/metrics", "", "status", 200),
     ("GET", "/v1/secrets", "/v1/secrets", "", "status", 200),
-    ("GET", "/v1/stores/{store}/hashes", "/v1/stores/none/hashes?cut=1", "", "status", 404),
+    ("GET", "/v1/stores/{store}/hashes", "/v1/stores/sessions/hashes?cut=1&bucket=1", "", "status", 400),
     ("GET", "/v1/jobs/{id}", "/v1/jobs/7", "", "status", 404),
     ("GET", "/v1/stores/{store}/diff", "/v1/stores/sessions/diff", "", "audit", 400),
     ("PUT", "/v1/peers/{dc}", "/v1/peers/codfw", "{\"state\":\"up\"}", "operate", 404),
@@ -227,6 +230,7 @@ fn every_route_of_the_admin_listener_serves_its_role_and_those_above_and_nobody_
     let strayed = ask("GET", "/sessions/v1/straykey", "", "");
     assert_refusal(&strayed, 401, "a session on the admin listener");
     assert!(!strayed.everything().contains("straykey") && !node.output().contains("straykey"));
+    assert!(0 < node.logged("Refused a request from 127.0.0.1:"), "{}", node.tail());
     assert_eq!(node.logged("operator asks for PUT /v1/peers/codfw"), 1, "{}", node.tail());
 }
 
@@ -267,6 +271,18 @@ fn a_certificate_is_as_good_as_a_token_for_whom_it_names() {
     let refused = stranger.exchange(request("GET", SESSION, "", "")).unwrap();
     assert_refusal(&refused, 401, "a certificate that no client has");
     assert_eq!(stranger.exchange(request("DELETE", SESSION, "ops", "")).unwrap().status, 204);
+
+    // One that has the names of two clients is nobody's.
+    let mut both = connect("a.example,DNS:b.example");
+    let named = |names: [&str; 2]| {
+        let client = |name: &str| format!("{}: {{ tls_names: [ {name} ], {may} }}", &name[..1]);
+        format!("clients: {{ {} }}", names.map(client).join(", "))
+    };
+    reload(&node, &named(["a.example", "c.example"]));
+    assert_eq!(both.exchange(request("GET", SESSION, "", "")).unwrap().status, 404);
+    reload(&node, &named(["a.example", "b.example"]));
+    assert_refusal(&both.exchange(request("GET", SESSION, "", "")).unwrap(), 401, "two clients");
+    assert_eq!(node.logged("is that of a and of b, so of neither"), 1, "{}", node.tail());
 
     // The connection is the same, and the certificate is another client's.
     let given = "clients: { guest: { tls_names: [ stranger.example ], stores: { sessions: [ read ] } } }";
@@ -323,6 +339,9 @@ fn check_config_and_a_start_say_all_that_is_wrong_with_a_list_of_clients_at_once
     let said = String::from_utf8([checked.stdout, checked.stderr].concat()).unwrap();
     let exit = launch.run_to_exit();
     assert_eq!((checked.status.code(), exit.status.code()), (Some(1), Some(1)), "{said}{}", exit.output);
+    let named = "clients: { a: { tls_names: [ a.example ], stores: { sessions: [ read ] } } }";
+    let node = self::launch(OF_DATA).file("tokens.yaml", named).start();
+    assert_eq!(node.logged("clients.a.tls_names says nothing"), 1, "{}", node.tail());
     for told in [&said, &exit.output] {
         for words in [
             "clients.a.tokens_sha256[0]: found a text",

@@ -77,6 +77,13 @@ fn deletes_go_on_without_one_that_is_declared_down_and_it_serves_nobody_before_i
     });
     assert_eq!(codfw.post("/sessions/v1/new", "contents").status, 503);
     dcs.to_codfw.mend();
+    let (code, said) = peers(codfw, &["set", "eqiad", "down", "--i-have-depooled"]);
+    assert_eq!(code, Some(4), "{said}");
+    assert!(
+        said.contains("codfw is declared down itself")
+            && !metric(codfw, "solera_dc_declared_down{dc=\"eqiad\"} 1"),
+        "{said}"
+    );
 
     let (code, said) = peers(eqiad, &["set", "codfw", "up"]);
     assert_eq!(

@@ -196,6 +196,7 @@ fn who_is_asked_for_what_there_is_not_says_so() {
         ("/v1/stores/sessions/hashes?cut=1", 200),
         ("/v1/stores/others/hashes", 404),
         ("/v1/stores/sessions/hashes?cut=soon", 400),
+        ("/v1/stores/sessions/hashes?cut=1&bucket=1", 400),
         ("/v1/stores/sessions/diff", 400),
     ] {
         let answer = ask(dcs.eqiad.admin_address, "GET", target, None, "");

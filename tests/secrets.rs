@@ -44,7 +44,7 @@ fn ask_for(node: &Node, ids: &[u32]) {
 }
 
 /// The same, and waits until the ring is that one.
-fn rotate(node: &Node, ids: &[u32]) {
+pub(crate) fn rotate(node: &Node, ids: &[u32]) {
     let said = |id: &u32| id.to_string();
     let words = format!("The ring of secrets is {}:", ids.iter().map(said).collect::<Vec<_>>().join(", "));
     let before = node.logged(&words);
@@ -52,7 +52,7 @@ fn rotate(node: &Node, ids: &[u32]) {
     eventually(&words, SOON, || (before < node.logged(&words)).then_some(()));
 }
 
-fn make(node: &Node, id: u32) {
+pub(crate) fn make(node: &Node, id: u32) {
     let (code, said) = program(&["secret", "new", file(node, id).to_str().unwrap()]);
     assert_eq!(code, Some(0), "{said}");
 }
@@ -62,7 +62,7 @@ fn admin(node: &Node, method: &str, target: &str) -> Response {
     connection.exchange(message(method, target, &[], b"")).unwrap()
 }
 
-fn retire(node: &Node, id: u32) -> Response {
+pub(crate) fn retire(node: &Node, id: u32) -> Response {
     admin(node, "POST", &format!("/v1/secrets/{id}/retire"))
 }
 

@@ -91,7 +91,7 @@ pub(crate) enum Denied {
 pub(crate) enum Stranger {
     #[error("a token is needed, as `Authorization: Bearer` and the token")]
     ShowsNothing,
-    #[error("the certificate is that of no client, and there is no token")]
+    #[error("the certificate is that of no client, or of several, and there is no token")]
     StrangeCertificate,
     #[error("Authorization must be there once, as `Bearer` and a token")]
     Malformed,
@@ -183,7 +183,18 @@ impl Known {
     fn of_certificate(&self, certificate: &ClientCertificate) -> Option<&Client> {
         let find = || {
             let is_of = |client: &Client| client.tls_names.iter().any(|name| certificate.is_for(name));
-            self.clients.iter().position(is_of).and_then(|position| u32::try_from(position).ok())
+            let mut fitting = (0..).zip(&self.clients).filter(|(_, client)| is_of(client));
+            match (fitting.next(), fitting.next()) {
+                (Some((position, _)), None) => Some(position),
+                (Some((_, one)), Some((_, other))) => {
+                    let (one, other) = (&one.name, &other.name);
+                    tracing::warn!(
+                        "A certificate that was shown is that of {one} and of {other}, so of neither"
+                    );
+                    None
+                }
+                (None, _) => None,
+            }
         };
         let position = certificate.remember(self.generation, find)?;
         self.clients.get(usize::try_from(position).ok()?)

@@ -117,8 +117,9 @@ async fn status(State(app): State<App>) -> Response {
     Json(status).into_response()
 }
 
+/// Sums alone: cells name sessions, and are for other data centres and for `diff`.
 async fn hashes(State(app): State<App>, Path(store): Path<String>, uri: Uri) -> Response {
-    hashes::say(&app, &store, uri.query().unwrap_or_default()).await
+    hashes::say_sums(&app, &store, uri.query().unwrap_or_default())
 }
 
 /// `?between=DC,DC`, of which this node's is one. Answers when the two have been compared, which may take a minute.
@@ -213,7 +214,8 @@ async fn repair(State(app): State<App>, uri: Uri, body: Body) -> Response {
         return problem(StatusCode::BAD_REQUEST, "Bad request", detail);
     };
     if app.dcs.peers.iter().all(|peer| *peer.dc() != from) {
-        let known = app.dcs.peers.iter().map(|peer| peer.dc().as_str()).collect::<Vec<_>>().join(", ");
+        let known: Vec<_> = app.dcs.peers.iter().map(|peer| peer.dc().as_str()).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         let detail = format!("{from} is no other data centre of this one: those that it knows are {known}");
         return problem(StatusCode::NOT_FOUND, "No such data centre", &detail);
     }

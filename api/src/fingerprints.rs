@@ -1,33 +1,47 @@
 //! What may be told of secrets: other data centres compare it.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-/// Of each secret, by name: equal if they are. The same for all who have it, and replaced when the ring is.
+use writer::peer::messages::INDEX_SECRET;
+
+use crate::{Ring, Secret};
+
+/// Of each secret, by name: equal if they are. Those of the ring follow it.
 #[derive(Clone, Debug)]
-pub struct Fingerprints(Arc<RwLock<BTreeMap<String, String>>>);
+pub struct Fingerprints {
+    index: Arc<str>,
+    ring: Arc<Ring>,
+}
 
 impl Fingerprints {
-    /// Of these.
-    pub fn of(all: BTreeMap<String, String>) -> Self {
-        Self(Arc::new(RwLock::new(all)))
-    }
-
-    /// Of these instead.
-    pub fn replace(&self, all: BTreeMap<String, String>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = all;
+    /// That of the index secret is `index`.
+    pub fn of(index: &str, ring: Arc<Ring>) -> Self {
+        Self { index: index.into(), ring }
     }
 
     /// All of them.
     pub fn all(&self) -> BTreeMap<String, String> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        const CONTEXT: &str = "solera 2026-11-22 ring secret fingerprint v1";
+        let now = self.ring.now();
+        let ring = now.secrets().iter().map(|of| {
+            let name = format!("ring-{}", of.id);
+            (name, fingerprint(CONTEXT, &of.secret))
+        });
+        std::iter::once((INDEX_SECRET.to_owned(), self.index.to_string())).chain(ring).collect()
     }
 
-    /// Whether the secret of this name is that one.
-    pub(crate) fn is(&self, name: &str, fingerprint: &str) -> bool {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        all.get(name).is_some_and(|ours| ours == fingerprint)
+    /// Whether it is that of the index secret.
+    pub(crate) fn is_of_index(&self, fingerprint: &str) -> bool {
+        *self.index == *fingerprint
     }
+}
+
+/// What may be told of the index secret.
+pub fn index_fingerprint(index: &Secret) -> String {
+    fingerprint("solera 2026-11-21 index secret fingerprint v1", index)
+}
+
+fn fingerprint(context: &str, secret: &Secret) -> String {
+    let hash = blake3::derive_key(context, secret.expose());
+    hash[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }

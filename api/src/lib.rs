@@ -31,6 +31,7 @@ mod request_id;
 mod room;
 mod routes;
 mod seal;
+mod sender;
 mod serve;
 mod session_headers;
 mod store;
@@ -45,7 +46,7 @@ pub use app::{App, BuildInfo, Limits};
 pub use body::BodyRoom;
 pub use comparisons::{CompareOrder, Compared, Comparisons, DifferingKey, NotCompared};
 pub use dcs::{DECLARED_DOWN, Dcs};
-pub use fingerprints::Fingerprints;
+pub use fingerprints::{Fingerprints, index_fingerprint};
 pub use jobs::{Busy, Ended, Job, JobState, JobStatus, Jobs, Task};
 pub use lanes::Lanes;
 pub use metrics::Metrics;
@@ -58,7 +59,9 @@ pub use routes::{
     peer::{PeerApp, peer_routes},
     routes,
 };
-pub use seal::{OpenError, Ring, RingSecret, SealedBy, Sealer, SealerError, Secret, SessionKey, sealed_with};
+pub use seal::{
+    OpenError, Ring, RingNow, RingSecret, SealedBy, Sealer, SealerError, Secret, SessionKey, sealed_with,
+};
 pub use serve::{serve, serve_connection};
 pub use store::{Backend, Store, Stores};
 pub use tls::Tls;

@@ -21,7 +21,7 @@ use schemas::{Headers, KeyId, Sealed, StoreName, Until};
 use zeroize::Zeroizing;
 use zstd::bulk::{Compressor, Decompressor};
 
-pub use ring::{Ring, SealedBy};
+pub use ring::{Ring, RingNow, SealedBy};
 
 const SALT_BYTES: usize = 16;
 const TAG_BYTES: usize = 16;
@@ -105,7 +105,7 @@ pub struct Sealer {
     body_bytes_max: usize,
 }
 
-/// A ring cannot seal.
+/// A ring cannot be used, or not be put in the place of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealerError {
     /// There is no secret to seal with.
@@ -114,6 +114,9 @@ pub enum SealerError {
     /// Two secrets have the same id.
     #[error("the ring names secret {0} twice")]
     Repeated(u32),
+    /// Somebody else replaced it first.
+    #[error("the ring was replaced at the same moment")]
+    Outdated,
 }
 
 /// A value cannot be opened. It is there: this is never "not found".

@@ -21,6 +21,7 @@ use crate::{
     Kind, Lanes, Outcome, Problem, Routes, Tls,
     head::{HEAD_BYTES_MAX, SeenHeads, Watched},
     patience::Taking,
+    sender::Sender,
     tls::ClientCertificate,
 };
 
@@ -56,7 +57,7 @@ pub async fn serve_connection(
     routes: Routes,
     stop: CancellationToken,
 ) {
-    requests(stream, None, routes, stop).await;
+    requests(stream, Sender::default(), routes, stop).await;
 }
 
 /// The next connection and its place. `None` when it is time to stop.
@@ -93,25 +94,29 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("Cannot set TCP_NODELAY: {error}");
     }
-    let Some(tls) = tls else { return requests(Taking::new(stream), None, routes, stop).await };
+    let address = stream.peer_addr().ok();
+    let Some(tls) = tls else {
+        let sender = Sender { address, certificate: None };
+        return requests(Taking::new(stream), sender, routes, stop).await;
+    };
     // Nothing was asked yet, so a stop need not wait.
     if let Some(Some(stream)) = stop.run_until_cancelled(tls.accept(stream)).await {
-        let shown = ClientCertificate::of(&stream);
-        requests(stream, shown, routes, stop).await;
+        let sender = Sender { address, certificate: ClientCertificate::of(&stream) };
+        requests(stream, sender, routes, stop).await;
     }
 }
 
 /// The requests of one connection, and the order to stop.
 async fn requests(
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    shown: Option<ClientCertificate>,
+    sender: Sender,
     routes: Routes,
     stop: CancellationToken,
 ) {
     let (watched, heads) = Watched::new(stream);
     let routes = Arc::new(routes);
     let service = service_fn(move |request: Request<Incoming>| {
-        one(Arc::clone(&routes), heads.clone(), shown.clone(), request)
+        one(Arc::clone(&routes), heads.clone(), sender.clone(), request)
     });
     let connection = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
@@ -137,7 +142,7 @@ async fn requests(
 async fn one(
     routes: Arc<Routes>,
     heads: SeenHeads,
-    shown: Option<ClientCertificate>,
+    sender: Sender,
     request: Request<Incoming>,
 ) -> Result<axum::response::Response, Infallible> {
     let seen = heads.next();
@@ -152,7 +157,7 @@ async fn one(
             Problem::new(Kind::BadRequest, "/").because("Content-Length beside Transfer-Encoding").closing();
         return Ok(problem.into_response());
     }
-    let answered = AssertUnwindSafe(routes.answer(request, shown)).catch_unwind();
+    let answered = AssertUnwindSafe(routes.answer(request, sender)).catch_unwind();
     let mut response = match answered.await {
         Ok(response) => response,
         // The panic itself was logged where it happened. A write may have been stored before it.

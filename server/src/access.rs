@@ -32,10 +32,13 @@ pub(crate) enum Error {
     Unusable { key: &'static str, path: PathBuf, problems: Vec<Problem> },
 }
 
+/// The key of the list for the data listener.
+const DATA: &str = "tokens_file";
+
 /// The keys that name such files, and what they say.
 pub(crate) fn files(config: &Config) -> [(&'static str, Option<&Path>); 2] {
     [
-        ("tokens_file", config.listener.tokens_file.as_deref()),
+        (DATA, config.listener.tokens_file.as_deref()),
         ("admin.tokens_file", config.admin.tokens_file.as_deref()),
     ]
 }
@@ -95,14 +98,28 @@ pub(crate) fn read(key: &'static str, file: &Path, config: &Config) -> Result<Ve
     })
 }
 
-/// What to say of a file that others can write: who does is let in.
-pub(crate) fn warning(file: &Path) -> Option<String> {
-    secrets::open_to_others("list of clients", file)
+/// What to say of a list that can be used: that others can write it, who are let in then; and what in it says nothing.
+pub(crate) fn warnings(
+    key: &'static str,
+    file: &Path,
+    clients: &[Client],
+    config: &Config,
+) -> impl Iterator<Item = String> {
+    let tls = if key == DATA { &config.listener.tls } else { &config.admin.tls };
+    let asks = tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let named = clients.iter().find(|client| !asks && !client.tls_names.is_empty());
+    let named = named.map(|Client { name, .. }| {
+        format!(
+            "{key} {}: clients.{name}.tls_names says nothing, since this listener asks for no certificates (`client_ca`)",
+            file.display()
+        )
+    });
+    secrets::open_to_others("list of clients", file).into_iter().chain(named)
 }
 
 fn read_aloud(key: &'static str, file: &Path, config: &Config) -> Result<Vec<Client>, Error> {
     let clients = read(key, file, config)?;
-    if let Some(warning) = warning(file) {
+    for warning in warnings(key, file, &clients, config) {
         tracing::warn!("{warning}");
     }
     Ok(clients)

@@ -12,10 +12,8 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use api::Secret;
+use api::{Secret, index_fingerprint};
 use schemas::{Dc, Topic};
-
-use crate::secrets::index_fingerprint;
 
 /// A data directory that no other process works in.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow};
 use api::{
     Access, AnswerRoom, App, BodyRoom, CompareOrder, Comparisons, DECLARED_DOWN, Dcs, DiskRoom, Fingerprints,
     Job, Jobs, Lanes, Latch, Limits, Readiness, Ring, Sealer, Store, Stores, Tls, admin::Counting,
+    index_fingerprint,
 };
 use eventlog::EventLog;
 use materializer::{GapMetrics, ViewError, sessions::ViewMemory};
@@ -111,7 +112,7 @@ pub(crate) async fn run(
         );
     }
     let ring = Arc::new(Ring::of(&secrets.ring)?);
-    let fingerprints = Fingerprints::of(secrets.fingerprints());
+    let fingerprints = Fingerprints::of(&index_fingerprint(&secrets.index), Arc::clone(&ring));
     let readiness = Arc::new(Readiness::default());
     let registry = Registry::new();
     log.register(&registry).context("register the metrics of the log's lines")?;
@@ -138,7 +139,7 @@ pub(crate) async fn run(
         stop_working: CancellationToken::new(),
         readiness,
     };
-    let rotation = Rotation::of(&secrets, ring, fingerprints);
+    let rotation = Rotation::of(&secrets, ring);
     node.work.spawn(rotation.obey(asked, config.data_dir.as_path().into(), node.stop_working.clone()));
     let scheme = if tls.data.is_some() { "https" } else { "http" };
     for tls in [&tls.data, &tls.admin, &tls.peers].into_iter().flatten() {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use api::{App, Fingerprints, Latch, PeerApp, Tls};
+use api::{App, Fingerprints, Latch, PeerApp, Tls, index_fingerprint};
 use eventlog::{Clock, SystemClock};
 use prometheus::Registry;
 use schemas::{Dc, SessionTtl, caps::DOWN_AHEAD_MAX};
@@ -23,7 +23,7 @@ use writer::peer::{
 
 use crate::{
     config::{Config, LogConfig, PeerConfig, PeersConfig},
-    secrets::{Secrets, index_fingerprint},
+    secrets::Secrets,
     tls::{FileTls, Shown},
 };
 
@@ -288,17 +288,16 @@ fn wall_ms() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use api::{Ring, RingSecret, Secret};
+
     use super::*;
 
     type Change = fn(&mut Hello);
 
     fn us() -> Us {
+        let secret = RingSecret { id: 1, secret: Secret::new(vec![1; 32].into()).unwrap() };
         Us {
-            fingerprints: Fingerprints::of(
-                [("index", "aa"), ("ring-1", "bb")]
-                    .map(|(name, print)| (name.to_owned(), print.to_owned()))
-                    .into(),
-            ),
+            fingerprints: Fingerprints::of("aa", Arc::new(Ring::of(&[secret]).unwrap())),
             log: "kafka",
             dcs: ["codfw", "eqiad"].map(str::to_owned).into(),
             rules: [("sessions".to_owned(), StoreRules { max_ttl: 60, partitions: 4 })].into(),

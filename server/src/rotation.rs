@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
-use api::{Fingerprints, Ring, RingSecret};
+use api::{Ring, RingSecret, index_fingerprint};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -19,13 +19,12 @@ pub(crate) type Asked = watch::Receiver<Option<SecretsConfig>>;
 #[derive(Debug)]
 pub(crate) struct Rotation {
     ring: Arc<Ring>,
-    fingerprints: Fingerprints,
     index_fingerprint: String,
 }
 
 impl Rotation {
-    pub(crate) fn of(secrets: &Secrets, ring: Arc<Ring>, fingerprints: Fingerprints) -> Self {
-        Self { ring, fingerprints, index_fingerprint: secrets::index_fingerprint(&secrets.index) }
+    pub(crate) fn of(secrets: &Secrets, ring: Arc<Ring>) -> Self {
+        Self { ring, index_fingerprint: index_fingerprint(&secrets.index) }
     }
 
     /// Takes over what is asked for, until `stop`.
@@ -49,11 +48,11 @@ impl Rotation {
 
     fn take_over(&self, config: &SecretsConfig, data_dir: &Path) -> anyhow::Result<()> {
         let read = secrets::load(config, data_dir)?;
-        if secrets::index_fingerprint(&read.index) != self.index_fingerprint {
+        if index_fingerprint(&read.index) != self.index_fingerprint {
             bail!("the index secret is another one, which would end all sessions: put it back");
         }
-        let now = self.ring.secrets();
-        let next = next(&now, &read.ring)?;
+        let now = self.ring.now();
+        let next = next(now.secrets(), &read.ring)?;
         let ids = |ring: &[RingSecret]| ring.iter().map(|secret| secret.id.to_string()).collect::<Vec<_>>();
         for left_out in next.iter().filter(|secret| !has(&read.ring, secret.id)) {
             let id = left_out.id;
@@ -61,13 +60,12 @@ impl Rotation {
                 "The secret {id} was left out and not retired: it opens until a restart. See `solera secret retire {id}`"
             );
         }
-        if ids(&now) == ids(&next) {
+        // The same id is the same secret by now.
+        if ids(now.secrets()) == ids(&next) {
             return Ok(());
         }
-        self.ring.replace(&next).context("put the secrets into the ring")?;
-        self.fingerprints.replace(Secrets { index: read.index, ring: next, made: false }.fingerprints());
-        let ids = ids(&self.ring.secrets());
-        tracing::info!("The ring of secrets is {}: the first seals", ids.join(", "));
+        self.ring.replace(&now, &next).context("put the secrets into the ring")?;
+        tracing::info!("The ring of secrets is {}: the first seals", ids(&next).join(", "));
         Ok(())
     }
 }

@@ -1,7 +1,6 @@
 //! Secrets from files. Made in the data directory for `solera dev` and for a Kask file, which names none.
 
 use std::{
-    collections::BTreeMap,
     fs::{self, DirBuilder, OpenOptions},
     io::Write,
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
@@ -11,7 +10,6 @@ use std::{
 use anyhow::{Context, bail};
 use api::{RingSecret, Secret};
 use rand::RngCore;
-use writer::peer::messages::INDEX_SECRET;
 use zeroize::Zeroizing;
 
 use crate::{config::SecretsConfig, data_dir};
@@ -23,30 +21,6 @@ pub(crate) struct Secrets {
     pub(crate) ring: Vec<RingSecret>,
     /// Whether they were made just now.
     pub(crate) made: bool,
-}
-
-impl Secrets {
-    /// What may be told of them, by name: equal if they are.
-    pub(crate) fn fingerprints(&self) -> BTreeMap<String, String> {
-        let ring = self.ring.iter().map(|RingSecret { id, secret }| {
-            (format!("ring-{id}"), fingerprint(RING_FINGERPRINT_CONTEXT, secret))
-        });
-        std::iter::once((INDEX_SECRET.to_owned(), index_fingerprint(&self.index))).chain(ring).collect()
-    }
-}
-
-const INDEX_FINGERPRINT_CONTEXT: &str = "solera 2026-11-21 index secret fingerprint v1";
-
-const RING_FINGERPRINT_CONTEXT: &str = "solera 2026-11-22 ring secret fingerprint v1";
-
-/// What may be told of the index secret.
-pub(crate) fn index_fingerprint(index: &Secret) -> String {
-    fingerprint(INDEX_FINGERPRINT_CONTEXT, index)
-}
-
-fn fingerprint(context: &str, secret: &Secret) -> String {
-    let hash = blake3::derive_key(context, secret.expose());
-    hash[..16].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads the secrets, and makes them first where the configuration says so.

@@ -11,7 +11,10 @@ use super::{
     load::PINNED,
     strace::{self, Fault},
 };
-use crate::harness::{Connection, eventually, message};
+use crate::{
+    harness::{Connection, eventually, message},
+    secrets::{make, retire, rotate},
+};
 
 const CLIENTS: usize = 64;
 
@@ -104,4 +107,30 @@ fn a_sync_that_hangs_is_an_unknown_outcome_and_reads_go_on() {
     });
     drop(fault);
     assert!(matches!(node.get("/sessions/v1/late").status, 200 | 404), "whichever came last");
+}
+
+#[test]
+fn a_secret_is_not_retired_before_a_write_under_it_has_ended_whoever_still_waits() {
+    if Extent::asked_for() == Extent::None {
+        return;
+    }
+    let node = launch("limits: { request_timeout_ms: 300 }\n").start();
+    make(&node, 2);
+    let fault = Fault::begin(node.pid(), "fdatasync:delay_enter=3000000:when=1", &[]);
+    let answer = node.post("/sessions/v1/late", "v");
+    assert_eq!((answer.status, &answer.json()["outcome"]), (504, &"unknown".into()));
+    rotate(&node, &[2, 1]);
+    let (mut seen, mut needed) = (0, 0);
+    eventually("the disk answers, and there is the session", Duration::from_secs(20), || {
+        let refused = retire(&node, 1);
+        assert_eq!(refused.status, 409, "{}", refused.everything());
+        match refused.json()["live"].as_u64() {
+            Some(0) => seen += 1,
+            _ => needed += 1,
+        }
+        (needed == 1).then_some(())
+    });
+    assert!(0 < seen, "it was asked for while the write was on its way");
+    drop(fault);
+    assert_eq!(node.get("/sessions/v1/late").text(), "v");
 }

@@ -118,7 +118,7 @@ impl Asked {
                 let expires_at = expires_at?;
                 let sealed = Sealed(Bytes::copy_from_slice(&value.to_be_bytes()));
                 let set = Set { key, sealed, expires_at, headers: Headers::default() };
-                store.writer.put(set, deadline).await.ok().map(|_| Answer::Done)
+                store.writer.put(set, deadline, ()).await.ok().map(|_| Answer::Done)
             }
             Self::Delete => {
                 store.writer.delete(key, Headers::default(), deadline).await.ok().map(|_| Answer::Done)

@@ -24,7 +24,7 @@ use server::{
 };
 use tokio::{task::spawn_local, time::sleep};
 use tokio_util::sync::CancellationToken;
-use writer::{FenceFailed, LocalView, LookFailed, Retention, peer::messages::INDEX_SECRET};
+use writer::{FenceFailed, LocalView, LookFailed, Retention};
 
 use super::{log::NodeLog, site::Site};
 
@@ -153,10 +153,10 @@ fn app(dc: &Dc, registry: &Registry) -> App {
 
 fn peer_app(dc: &Dc, app: App) -> PeerApp {
     PeerApp {
+        fingerprints: Fingerprints::of(FINGERPRINT, Arc::clone(&app.ring)),
         app,
         dc: dc.clone(),
         peers: [(ASKING.parse().unwrap(), None)].into(),
-        fingerprints: Fingerprints::of([(INDEX_SECRET.to_owned(), FINGERPRINT.to_owned())].into()),
         log: "kafka",
         rules: [].into(),
         wall_ms: || 0,

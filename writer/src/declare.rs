@@ -17,12 +17,12 @@ use std::{
 };
 
 use futures::future::{join, join_all};
-use schemas::{Dc, DcState, Declaration, Timestamp, Version, caps::DOWN_AHEAD_MAX};
+use schemas::{Dc, DcState, Declaration, Version, caps::DOWN_AHEAD_MAX};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     Deadline, NoAnswer, WriteError, Writer,
-    peer::{Heard, Peer, Standing, Telling, Told},
+    peer::{Peer, Standing, Telling, Told},
 };
 
 /// How often an order is given again because another one was given at the same time.
@@ -40,6 +40,9 @@ pub enum DeclareError {
     /// Nobody of that name is known.
     #[error("no data centre {0} is known here")]
     NoSuchDc(Dc),
+    /// Whoever is down does not delete alone: deletes go on without it.
+    #[error("{0} is declared down itself: nothing was declared. Give the order to a data centre that is up")]
+    OursIsDown(Dc),
     /// Some data centres hold it, others are not known to.
     #[error("{} hold it; not confirmed by {}", list(.held), reasons(.missing))]
     Unconfirmed {
@@ -67,7 +70,8 @@ pub struct Everybody<'a> {
     pub writers: &'a [Arc<Writer>],
     /// The other data centres.
     pub peers: &'a [Arc<dyn Peer>],
-    /// Whether nobody declares this data centre down. Who is down is not told what is declared of others, and must not tell it.
+    /// Whether nobody declares this data centre down. Who is down is not told what is declared of others, must not tell it, and declares
+    /// nobody down.
     pub are_we_up: bool,
 }
 
@@ -96,6 +100,10 @@ impl Everybody<'_> {
         let Order { dc, state, .. } = order;
         let subject = self.peers.iter().find(|peer| peer.dc() == dc);
         let subject = subject.ok_or_else(|| DeclareError::NoSuchDc(dc.clone()))?;
+        // To declare up is let through: where two declare each other down nobody else can.
+        if state == DcState::Down && !self.are_we_up {
+            return Err(DeclareError::OursIsDown(self.writers[0].origin().clone()));
+        }
         let mut above = None;
         for _ in 0..TRIES {
             above = above.max(newest(self.writers, dc).map(|declaration| declaration.id));
@@ -127,10 +135,8 @@ impl Everybody<'_> {
         deadline: Deadline,
     ) -> Result<Outcome, DeclareError> {
         let us = self.writers[0].origin();
-        let told = match too_far_ahead(self.writers, subject, declaration.state).filter(|_| !order.waited) {
-            Some(why) => Told::None(NoAnswer::Refused(why)),
-            None => declare_here(self.writers, declaration, order.request_id, deadline).await,
-        };
+        let telling = Telling { declaration, waited: order.waited, request_id: order.request_id };
+        let told = declare_here(self.writers, Some(subject), telling, deadline).await;
         if told != Told::Done {
             return outcome(vec![(us.clone(), told)]);
         }
@@ -138,7 +144,6 @@ impl Everybody<'_> {
         let down =
             self.writers.iter().map(|writer| writer.down_everywhere()).reduce(|all, also| &all & &also);
         let down = down.unwrap_or_default();
-        let telling = Telling { declaration, waited: order.waited, request_id: order.request_id };
         let others = self.peers.iter().filter(|peer| *peer.dc() != declaration.dc);
         let (down, others): (Vec<_>, Vec<_>) = others.partition(|peer| down.contains(peer.dc()));
         // But it may have declared the same one down before, and deleted without it, alone: that one waits for its word.
@@ -191,10 +196,10 @@ fn newest(writers: &[Arc<Writer>], dc: &Dc) -> Option<Declaration> {
 ///
 /// # Panics
 /// Without a writer.
-pub fn too_far_ahead(writers: &[Arc<Writer>], subject: &dyn Peer, state: DcState) -> Option<Arc<str>> {
+fn too_far_ahead(writers: &[Arc<Writer>], subject: &dyn Peer, state: DcState) -> Option<Arc<str>> {
     let heard = subject.heard().filter(|_| state == DcState::Down)?;
     let ours = writers.iter().map(|writer| writer.versions_reach()).min().expect("a store");
-    let ahead = ahead(heard, Instant::now(), ours);
+    let ahead = heard.reach_by(Instant::now()).since(ours);
     let why = || {
         let (dc, us, s) = (subject.dc(), writers[0].origin(), ahead.as_secs());
         format!(
@@ -204,18 +209,22 @@ pub fn too_far_ahead(writers: &[Arc<Writer>], subject: &dyn Peer, state: DcState
     (DOWN_AHEAD_MAX < ahead).then(|| why().into())
 }
 
-/// How far its versions are ahead of `ours`, if it has gone on since it was heard. Pure.
-fn ahead(heard: Heard, now: Instant, ours: Timestamp) -> Duration {
-    heard.versions_reach.saturating_add(now.saturating_duration_since(heard.at)).since(ours)
-}
-
-/// Puts a declaration into every partition of this data centre's own logs, and says whether it holds there.
+/// Puts a declaration into every partition of this data centre's own logs, and says whether it holds there. Refuses `down` of a
+/// `subject` that is too far ahead, unless it is told that the operator has waited.
+///
+/// # Panics
+/// Without a writer.
 pub async fn declare_here(
     writers: &[Arc<Writer>],
-    declaration: &Declaration,
-    request_id: Option<&str>,
+    subject: Option<&dyn Peer>,
+    telling: Telling<'_>,
     deadline: Deadline,
 ) -> Told {
+    let Telling { declaration, waited, request_id } = telling;
+    let why = subject.and_then(|subject| too_far_ahead(writers, subject, declaration.state));
+    if let Some(why) = why.filter(|_| !waited) {
+        return Told::None(NoAnswer::Refused(why));
+    }
     let newer = || {
         let newest = newest(writers, &declaration.dc).map(|newest| newest.id);
         newest.filter(|newest| declaration.id < *newest)

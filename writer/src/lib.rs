@@ -11,6 +11,7 @@
 
 mod declare;
 mod delete;
+mod in_flight;
 mod local_view;
 mod metrics;
 mod numbers;
@@ -19,7 +20,7 @@ mod retention;
 mod versions;
 mod write;
 
-pub use declare::{DeclareError, Everybody, Order, declare_here, too_far_ahead};
+pub use declare::{DeclareError, Everybody, Order, declare_here};
 #[cfg(feature = "test-util")]
 pub use delete::decisions;
 pub use delete::{Acknowledged, Answer, DeleteError, DeletedEverywhere, NoAnswer, Unconfirmed};

@@ -97,6 +97,13 @@ pub struct Heard {
     pub at: Instant,
 }
 
+impl Heard {
+    /// How far they have come by `now`, if the node has gone on since.
+    pub fn reach_by(&self, now: Instant) -> Timestamp {
+        self.versions_reach.saturating_add(now.saturating_duration_since(self.at))
+    }
+}
+
 /// The address of a node, and what it says of its own data centre, or why it says nothing.
 pub type NodeStanding = (String, Result<Standing, Arc<str>>);
 

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     LocalView, Metrics, Retention, Versions,
+    in_flight::InFlight,
     metrics::StoreMetrics,
     numbers::{Fate, Numbers, Rhythm},
     peer::{Peer, Tombstone},
@@ -192,11 +193,17 @@ impl Writer {
         join_all(appends).await.into_iter().collect()
     }
 
-    /// Stores a session.
+    /// Stores a session. Lets go of what it is `holding` when nothing can come of it any more that is not in the log: later than
+    /// the answer, if nobody knew then.
     ///
     /// # Errors
     /// Each kind says whether something is stored.
-    pub async fn put(&self, set: Set, deadline: Deadline) -> Result<Stored, WriteError> {
+    pub async fn put(
+        &self,
+        set: Set,
+        deadline: Deadline,
+        holding: impl Send + 'static,
+    ) -> Result<Stored, WriteError> {
         let Set { key, sealed, expires_at, headers } = set;
         let seen = self.look(key, deadline).await?;
         let event = |version| Event {
@@ -206,7 +213,7 @@ impl Writer {
             headers,
             change: Change::Set { expires_at, sealed },
         };
-        self.append_and_wait(key, Choice::Above(seen), event, deadline).await
+        self.append_and_wait(key, Choice::Above(seen), event, deadline, holding).await
     }
 
     /// Appends the event of a cell again, version and all: the own log lacks it, or holds a loser after it.
@@ -215,7 +222,7 @@ impl Writer {
     /// Each kind says whether something is stored.
     pub async fn repair(&self, event: Event, deadline: Deadline) -> Result<Stored, WriteError> {
         let (key, version) = (event.key, event.version);
-        self.append_and_wait(key, Choice::Settled(version), |_| event, deadline).await
+        self.append_and_wait(key, Choice::Settled(version), |_| event, deadline, ()).await
     }
 
     /// Appends a tombstone as the data centre settled it that was asked to delete.
@@ -228,7 +235,7 @@ impl Writer {
         let headers = headers.and_skipped(&skipped);
         let headers = headers.map_err(|error| WriteError::Refused(error.to_string().into()))?;
         let event = |version| Event { key, version, retain_until, headers, change: Change::Delete };
-        self.append_and_wait(key, Choice::Settled(version), event, deadline).await
+        self.append_and_wait(key, Choice::Settled(version), event, deadline, ()).await
     }
 
     /// Why a tombstone would go before what this data centre may hold of its session, if so. Clocks may differ by less than the
@@ -358,6 +365,7 @@ impl Writer {
         choice: Choice,
         event: impl FnOnce(Version) -> Event,
         deadline: Deadline,
+        holding: impl Send + 'static,
     ) -> Result<Stored, WriteError> {
         if let Some(why) = self.view.stands_still() {
             return Err(WriteError::Refused(why));
@@ -367,7 +375,7 @@ impl Writer {
         let Taken { version, partition, number, commit } =
             self.enqueue(partition, enqueued, choice, event)?;
         // The append runs to its end whether or not somebody still waits for it.
-        let appended = tokio::time::timeout(deadline.left(), commit).await;
+        let appended = tokio::time::timeout(deadline.left(), InFlight::of(commit, holding)).await;
         let appended = appended.map_err(|_| WriteError::Unknown("the log did not answer in time".into()))?;
         self.lane(partition).settle(number, fate(&appended));
         let Appended { position, append_time } = appended?;

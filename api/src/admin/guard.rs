@@ -18,7 +18,7 @@ use axum::{
 use crate::{
     Access, App, ClientName, Problem, Role,
     access::{Denied, Shown},
-    tls::ClientCertificate,
+    sender::Sender,
 };
 
 /// Who asks, and what it may do.
@@ -39,22 +39,28 @@ pub(super) fn only_with(role: Role, served: MethodRouter<App>) -> MethodRouter<A
 }
 
 async fn find(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
-    let certificate = request.extensions().get::<ClientCertificate>();
+    let sender = sender(&request);
+    let certificate = sender.certificate.as_ref();
     match access.caller(Shown { headers: request.headers(), certificate }) {
         Ok((name, role)) => {
             request.extensions_mut().insert(Caller { name, role });
             next.run(request).await
         }
         // What it asks for is not repeated: it may be meant for the other listener, with a session key in it.
-        Err(stranger) => refuse(&Denied::Stranger(stranger), "/"),
+        Err(stranger) => refuse(&Denied::Stranger(stranger), &sender, "/"),
     }
+}
+
+fn sender(request: &Request) -> Sender {
+    request.extensions().get().cloned().unwrap_or_default()
 }
 
 async fn compare(State(needed): State<Role>, request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<Caller>().expect("who is let in is known");
     if caller.role.is_none_or(|role| role < needed) {
         let what = format!("do what takes the role {}", needed.word());
-        return refuse(&Denied::Forbidden { client: caller.name.clone(), what }, request.uri().path());
+        let denied = Denied::Forbidden { client: caller.name.clone(), what };
+        return refuse(&denied, &sender(&request), request.uri().path());
     }
     if needed == Role::Operate {
         tracing::info!("{} asks for {} {}", caller.name, request.method(), request.uri().path());
@@ -63,7 +69,7 @@ async fn compare(State(needed): State<Role>, request: Request, next: Next) -> Re
 }
 
 /// Whoever tries the admin listener is news.
-fn refuse(denied: &Denied, instance: &str) -> Response {
-    tracing::warn!("Refused a request on the admin listener: {denied}");
+fn refuse(denied: &Denied, sender: &Sender, instance: &str) -> Response {
+    tracing::warn!("Refused a request from {sender} on the admin listener: {denied}");
     Problem::of_denied(denied, instance).into_response()
 }

@@ -142,10 +142,15 @@ pub(super) async fn declare(
 fn refuse(error: &DeclareError) -> Response {
     let (status, title) = match error {
         DeclareError::NoSuchDc(_) => (StatusCode::NOT_FOUND, "No such data centre"),
+        DeclareError::OursIsDown(_) => (StatusCode::CONFLICT, "Declared down"),
         DeclareError::Contested => (StatusCode::CONFLICT, "Contested"),
         DeclareError::Unconfirmed { .. } => (StatusCode::SERVICE_UNAVAILABLE, "Not declared everywhere"),
         DeclareError::NotBack(_) => (StatusCode::SERVICE_UNAVAILABLE, "Not back yet"),
         DeclareError::Unheard(_) => (StatusCode::SERVICE_UNAVAILABLE, "Not confirmed by all"),
     };
-    problem(status, title, &format!("{error}. To give the order again is safe"))
+    let detail = match error {
+        DeclareError::OursIsDown(_) => error.to_string(),
+        _ => format!("{error}. To give the order again is safe"),
+    };
+    problem(status, title, &detail)
 }

@@ -16,15 +16,17 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use materializer::{Cell, State as CellState, View, ViewError};
+use futures::future::try_join_all;
+use materializer::{Barrier, Cell, State as CellState, View, ViewError};
 use schemas::{Timestamp, Until};
 use serde::Serialize;
 use tokio::{sync::Mutex, task::spawn_blocking};
+use tokio_util::sync::CancellationToken;
 
 use super::problem;
-use crate::{App, Backend, RingSecret, sealed_with};
+use crate::{App, Backend, sealed_with};
 
-/// How old a count may be that is shown: so often is a view read at most, whoever looks.
+/// How long ago a count that is shown may have ended: between two, views are left alone for so long, whoever looks.
 const COUNT_OLD_MAX: Duration = Duration::from_secs(60);
 
 /// How many cells are in memory at a time. The largest has 16 MiB.
@@ -33,12 +35,23 @@ const CELLS_AT_ONCE: usize = 8;
 /// How fast a view is read for it: requests need the disk, too.
 const BYTES_PER_S: u64 = 128 << 20;
 
+/// What a cell takes beside its contents, about.
+const CELL_BYTES: u64 = 128;
+
+/// How long the views may take to get to where the logs end.
+const APPLY_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The last count, and who counts now: one at a time.
 #[derive(Clone, Debug, Default)]
 pub struct Counting(Arc<Mutex<Option<Counted>>>);
 
-/// When a count was begun, and what came of it.
-type Counted = (Instant, Arc<Counts>);
+/// A count, and when it was made.
+#[derive(Clone, Debug)]
+struct Counted {
+    begun: Instant,
+    ended: Instant,
+    counts: Arc<Counts>,
+}
 
 /// Live sessions by the secret that sealed them.
 type Counts = BTreeMap<u32, Count>;
@@ -71,10 +84,9 @@ struct Secrets {
 
 pub(super) async fn list(State(app): State<App>) -> Response {
     match app.counting.not_older_than(COUNT_OLD_MAX, &app).await {
-        Ok((counted, counts)) => {
-            let secrets =
-                show(&app.ring.secrets(), app.ring.secrets().first().map(|first| first.id), &counts);
-            Json(Secrets { secrets, counted_s_ago: counted.elapsed().as_secs() }).into_response()
+        Ok(Counted { begun, counts, .. }) => {
+            let secrets = show(&app.ring.now().ids().collect::<Vec<_>>(), &counts);
+            Json(Secrets { secrets, counted_s_ago: begun.elapsed().as_secs() }).into_response()
         }
         Err(refusal) => refusal,
     }
@@ -93,20 +105,24 @@ struct Needed {
 
 /// Opens nothing any more with a secret that no live session needs.
 pub(super) async fn retire(State(app): State<App>, Path(id): Path<String>) -> Response {
-    let ring = app.ring.secrets();
-    let Some(id) = id.parse().ok().filter(|id| ring.iter().any(|secret| secret.id == *id)) else {
-        let known: Vec<_> = ring.iter().map(|secret| secret.id.to_string()).collect();
+    // IMPORTANT: before everything. A ring that was replaced meanwhile may have sealed with it again.
+    let ring = app.ring.now();
+    let Some(id) = id.parse().ok().filter(|id| ring.ids().any(|known| known == *id)) else {
+        let known: Vec<_> = ring.ids().map(|id| id.to_string()).collect();
         let detail = format!("The ring has the secrets {}", known.join(", "));
         return problem(StatusCode::NOT_FOUND, "No such secret", &detail);
     };
-    // IMPORTANT: before the count. A write that was sealed with it and is on its way would come after it.
+    // IMPORTANT: before the fence, and that before the count. What was sealed with it then stands in the logs, or never will.
     if app.ring.is_sealing(id) {
         let detail =
             "It seals, or a write that it sealed is on its way: put another one first, then send SIGHUP";
         return needed(detail.to_owned(), None);
     }
+    if let Err(why) = apply_everything(&app).await {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "Cannot be counted", &why);
+    }
     let counts = match app.counting.not_older_than(Duration::ZERO, &app).await {
-        Ok((_, counts)) => counts,
+        Ok(Counted { counts, .. }) => counts,
         Err(refusal) => return refusal,
     };
     if let Some(count) = counts.get(&id) {
@@ -122,8 +138,8 @@ pub(super) async fn retire(State(app): State<App>, Path(id): Path<String>) -> Re
         };
         return needed(detail, Some(*count));
     }
-    if !app.ring.retire(id) {
-        return needed("It seals again".to_owned(), None);
+    if let Err(error) = app.ring.replace(&ring, &ring.without(id)) {
+        return needed(format!("{error}: try again"), None);
     }
     tracing::warn!("The secret {id} is retired: no live session needs it. Take it out of the configuration");
     StatusCode::NO_CONTENT.into_response()
@@ -140,15 +156,31 @@ fn needed(detail: String, count: Option<Count>) -> Response {
     (StatusCode::CONFLICT, Json(needed)).into_response()
 }
 
-fn show(ring: &[RingSecret], seals: Option<u32>, counts: &Counts) -> Vec<Shown> {
+/// Waits until the views hold all that stands in the logs here.
+async fn apply_everything(app: &App) -> Result<(), String> {
+    let stores = app.stores.iter().map(|store| async move {
+        let name = &store.name;
+        let Some(Backend { reads, log, copies, .. }) = store.backend() else {
+            return Err(format!("the store {name} is not open"));
+        };
+        let logs: Vec<_> = std::iter::once(log).chain(copies).cloned().collect();
+        let barrier = Barrier::new(logs, Arc::clone(&reads.fence));
+        let passes = reads.partitions.all().map(|partition| barrier.pass(partition, APPLY_PATIENCE));
+        let passed = try_join_all(passes).await;
+        passed.map(drop).map_err(|error| format!("the view of {name} is not known to be complete: {error}"))
+    });
+    try_join_all(stores).await.map(drop)
+}
+
+/// The first of `ring` seals.
+fn show(ring: &[u32], counts: &Counts) -> Vec<Shown> {
     let shown = |id: u32, state| {
         let count = counts.get(&id);
         let live = count.map_or(0, |count| count.live);
         Shown { id, state, live, last_expires: count.map(|count| seconds(count.last_expires)) }
     };
-    let known =
-        ring.iter().map(|secret| shown(secret.id, if Some(secret.id) == seals { "seals" } else { "opens" }));
-    let missing = counts.keys().filter(|id| !ring.iter().any(|secret| secret.id == **id));
+    let known = ring.iter().enumerate().map(|(n, id)| shown(*id, if n == 0 { "seals" } else { "opens" }));
+    let missing = counts.keys().filter(|id| !ring.contains(id));
     known.chain(missing.map(|id| shown(*id, "missing"))).collect()
 }
 
@@ -160,31 +192,32 @@ const fn seconds(end: Until) -> Option<u64> {
 }
 
 impl Counting {
-    /// A count, and when it was begun.
+    /// A count that ended no longer ago than `age`; another one is made for it if need be. One at a time: who comes meanwhile
+    /// waits for it.
     async fn not_older_than(&self, age: Duration, app: &App) -> Result<Counted, Response> {
-        // Who comes meanwhile waits for that count, and takes it.
         let mut last = self.0.lock().await;
-        if let Some((counted, counts)) = last.as_ref().filter(|(counted, _)| counted.elapsed() < age) {
-            return Ok((*counted, Arc::clone(counts)));
+        if let Some(counted) = last.as_ref().filter(|counted| counted.ended.elapsed() < age) {
+            return Ok(counted.clone());
         }
         let stores: Option<Vec<Backend>> = app.stores.iter().map(|store| store.backend().cloned()).collect();
         let Some(stores) = stores.filter(|_| app.readiness.is_ready()) else {
             let why = app.readiness.why_not();
             return Err(problem(StatusCode::SERVICE_UNAVAILABLE, "Not ready", &why));
         };
-        let began = Instant::now();
+        let (begun, wanted) = (Instant::now(), CancellationToken::new());
+        let _for_this_answer = wanted.clone().drop_guard();
         let counted = spawn_blocking(move || {
             stores.iter().try_fold(Counts::new(), |mut counts, store| {
                 let now = store.reads.clock.read_now();
-                count(store.reads.serving.view().view(), now, &mut counts)?;
+                count(store.reads.serving.view().view(), now, &wanted, &mut counts)?;
                 Ok::<_, ViewError>(counts)
             })
         });
         match counted.await {
             Ok(Ok(counts)) => {
-                let counts = Arc::new(counts);
-                *last = Some((began, Arc::clone(&counts)));
-                Ok((began, counts))
+                let counted = Counted { begun, ended: Instant::now(), counts: Arc::new(counts) };
+                *last = Some(counted.clone());
+                Ok(counted)
             }
             Ok(Err(error)) => {
                 tracing::error!("Cannot count what secrets are needed for: {error}");
@@ -199,22 +232,28 @@ impl Counting {
     }
 }
 
-/// Adds the sessions of a view that can be read at `now`.
-fn count(view: &dyn View, now: Timestamp, counts: &mut Counts) -> Result<(), ViewError> {
+/// Adds the sessions of a view that can be read at `now`, for as long as somebody wants to know.
+fn count(
+    view: &dyn View,
+    now: Timestamp,
+    wanted: &CancellationToken,
+    counts: &mut Counts,
+) -> Result<(), ViewError> {
     let mut after = None;
-    loop {
+    while !wanted.is_cancelled() {
         let cells = view.scan(after, CELLS_AT_ONCE)?;
-        let Some((last, _)) = cells.last() else { return Ok(()) };
+        let Some((last, _)) = cells.last() else { break };
         after = Some(*last);
         let bytes: u64 = cells.iter().map(|(_, cell)| add(cell, now, counts)).sum();
         // A share of a second for each share of the bytes.
         sleep(Duration::from_nanos(bytes * 1_000_000_000 / BYTES_PER_S));
     }
+    Ok(())
 }
 
-/// Adds a cell, and says how large it is.
+/// Adds a cell, and says how large it is, about.
 fn add(cell: &Cell, now: Timestamp, counts: &mut Counts) -> u64 {
-    let CellState::Live { expires_at, sealed } = &cell.state else { return 0 };
+    let CellState::Live { expires_at, sealed } = &cell.state else { return CELL_BYTES };
     if cell.visible(now).is_some()
         && let Some(id) = sealed_with(&cell.headers)
     {
@@ -222,5 +261,5 @@ fn add(cell: &Cell, now: Timestamp, counts: &mut Counts) -> u64 {
         count.live += 1;
         count.last_expires = count.last_expires.max(*expires_at);
     }
-    sealed.0.len() as u64
+    CELL_BYTES + sealed.0.len() as u64
 }

@@ -13,10 +13,9 @@ use schemas::Declaration;
 use writer::{
     Deadline, declare_here,
     peer::{
-        Peer, Told,
+        Peer, Telling, Told,
         messages::{DeclarationAnswer, DeclarationCall, INDEX_SECRET},
     },
-    too_far_ahead,
 };
 
 use super::peer::{PeerApp, failed, read_call, refused};
@@ -36,7 +35,7 @@ pub(super) async fn declaration(State(app): State<Arc<PeerApp>>, body: Body) -> 
         Err(why) => return bad(&why),
     };
     let DeclarationCall { dc, state, id, index_fingerprint, waited, request_id, deadline_ms } = call;
-    if !app.fingerprints.is(INDEX_SECRET, &index_fingerprint) {
+    if !app.fingerprints.is_of_index(&index_fingerprint) {
         let detail = format!("{} has another secret `{INDEX_SECRET}`", app.dc);
         return problem(StatusCode::CONFLICT, "config_mismatch", &detail, None);
     }
@@ -48,16 +47,14 @@ pub(super) async fn declaration(State(app): State<Arc<PeerApp>>, body: Body) -> 
         let why = readiness.why_not();
         return refused(&format!("not ready: {why}"));
     };
-    let subject = app.app.dcs.peers.iter().find(|peer| *peer.dc() == dc);
-    let why = subject.and_then(|subject| too_far_ahead(&writers, &**subject, state));
-    if let Some(why) = why.filter(|_| !waited) {
-        return refused(&why);
-    }
+    let subject = app.app.dcs.peers.iter().find(|peer| *peer.dc() == dc).cloned();
     let patience = Duration::from_millis(deadline_ms).min(PATIENCE_MAX);
     let declaration = Declaration { dc, state, id };
     // It goes on whether or not somebody still waits for the answer.
     let told = tokio::spawn(async move {
-        declare_here(&writers, &declaration, request_id.as_deref(), Deadline::within(patience)).await
+        let telling = Telling { declaration: &declaration, waited, request_id: request_id.as_deref() };
+        let subject = subject.as_deref().map(|subject| subject as &dyn Peer);
+        declare_here(&writers, subject, telling, Deadline::within(patience)).await
     });
     let answer = |id| Json(DeclarationAnswer { dc: app.dc.clone(), id });
     match told.await {

@@ -59,6 +59,17 @@ pub(crate) async fn say(app: &App, store: &str, query: &str) -> Response {
     }
 }
 
+/// Answers `?cut=HOUR` with sums, which name nobody, and nothing else.
+pub(crate) fn say_sums(app: &App, store: &str, query: &str) -> Response {
+    let Some(Asked { cut, bucket: None, after: None, beacon: None }) = Asked::read(query) else {
+        return problem(StatusCode::BAD_REQUEST, "Bad request", "?cut= takes an hour since 1970");
+    };
+    match open(app, store) {
+        Ok((name, Backend { reads, .. })) => sums(name, reads, cut),
+        Err(closed) => closed.into_response(),
+    }
+}
+
 /// Why a store cannot be asked.
 pub(crate) enum Closed {
     Unknown,

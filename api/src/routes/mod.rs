@@ -20,7 +20,7 @@ use http::{HeaderValue, Request, StatusCode, header};
 use hyper::body::Incoming;
 use tower::ServiceExt;
 
-use crate::{App, Kind, Outcome, Problem, tls::ClientCertificate};
+use crate::{App, Kind, Outcome, Problem, sender::Sender};
 pub(crate) use metrics::metrics;
 
 /// What answers the requests of a listener.
@@ -55,20 +55,14 @@ impl Routes {
         Self { sessions: None, others }
     }
 
-    /// Answers a request of a client that has shown a certificate, or none.
-    pub(crate) async fn answer(
-        &self,
-        mut request: Request<Incoming>,
-        shown: Option<ClientCertificate>,
-    ) -> Response {
+    /// Answers a request.
+    pub(crate) async fn answer(&self, mut request: Request<Incoming>, sender: Sender) -> Response {
         match &self.sessions {
             Some(app) if !RESERVED.contains(&request.uri().path()) => {
-                sessions::session(app, request, shown.as_ref()).await
+                sessions::session(app, request, &sender).await
             }
             _ => {
-                if let Some(shown) = shown {
-                    request.extensions_mut().insert(shown);
-                }
+                request.extensions_mut().insert(sender);
                 let Ok(response) = self.others.clone().oneshot(request.map(Body::new)).await;
                 response
             }

@@ -36,8 +36,8 @@ use crate::{
     brief_problem::brief_problem as problem,
     dcs::{DECLARED_DOWN, writers},
     routes::hashes,
+    sender::Sender,
     store::Backend,
-    tls::ClientCertificate,
 };
 
 /// The longest that a reader of a log may wait for something to come.
@@ -93,7 +93,8 @@ async fn only_peers(State(app): State<Arc<PeerApp>>, request: Request, next: Nex
         let detail = format!("{} is asked by {known}, as {DC_HEADER} says", app.dc);
         return problem(StatusCode::FORBIDDEN, "Wrong peer", &detail, None);
     };
-    let shown = request.extensions().get::<ClientCertificate>();
+    let sender = request.extensions().get::<Sender>();
+    let shown = sender.and_then(|sender| sender.certificate.as_ref());
     if name.as_ref().is_some_and(|name| !shown.is_some_and(|shown| shown.is_for(name))) {
         let detail = format!("the certificate that was shown is not that of {dc}: see `tls_name`");
         return problem(StatusCode::FORBIDDEN, "Wrong peer", &detail, None);
@@ -131,7 +132,7 @@ async fn tombstone(State(app): State<Arc<PeerApp>>, body: Body) -> Response {
         Err(why) => return bad(&why),
     };
     let Some(tombstone) = call.tombstone() else { return bad("the request id is too long") };
-    if !app.fingerprints.is(INDEX_SECRET, &call.index_fingerprint) {
+    if !app.fingerprints.is_of_index(&call.index_fingerprint) {
         let detail = format!("{} has another secret `{INDEX_SECRET}`", app.dc);
         return problem(StatusCode::CONFLICT, "config_mismatch", &detail, None);
     }

@@ -20,25 +20,21 @@ use crate::{
     body::{self, BodyError},
     conditions,
     request_id::RequestId,
+    sender::Sender,
     session_headers,
     store::Backend,
     target::{KeyError, RawKey, Target},
-    tls::ClientCertificate,
 };
 
 /// Everything that is not a reserved path.
-pub(super) async fn session(
-    app: &App,
-    request: Request<Incoming>,
-    shown: Option<&ClientCertificate>,
-) -> Response {
+pub(super) async fn session(app: &App, request: Request<Incoming>, sender: &Sender) -> Response {
     let (parts, body) = request.into_parts();
     match Target::of(&app.stores, parts.uri.path()) {
         Target::NoStore => page_not_found(),
         Target::BaseWithoutSlash(store) => moved(store, &parts),
         Target::InStore(store, raw_key) => {
             let counted = app.metrics.request(&parts.method);
-            let response = match admit(app, store, &parts, shown) {
+            let response = match admit(app, store, &parts, sender) {
                 Ok(()) => in_store(app, store, raw_key, &parts, body).await,
                 Err(problem) => refuse(problem, &RequestId::of(&parts.headers)),
             };
@@ -89,15 +85,11 @@ fn refuse(problem: Problem, request_id: &RequestId) -> Response {
 /// Whether whoever asks may ask for this.
 ///
 /// IMPORTANT: before anything that a session, or the key of one, has a part in: what strangers are told is the same whatever they ask for.
-fn admit(
-    app: &App,
-    store: &Store,
-    parts: &Parts,
-    certificate: Option<&ClientCertificate>,
-) -> Result<(), Problem> {
+fn admit(app: &App, store: &Store, parts: &Parts, sender: &Sender) -> Result<(), Problem> {
     let Some(access) = &app.access else { return Ok(()) };
     let scope = Action::of(&parts.method).ok().map(|action| action.scope());
-    let admitted = access.admit(Shown { headers: &parts.headers, certificate }, &store.name, scope);
+    let shown = Shown { headers: &parts.headers, certificate: sender.certificate.as_ref() };
+    let admitted = access.admit(shown, &store.name, scope);
     admitted.map_err(|denied| Problem::of_denied(&denied, store.base_uri()))
 }
 
@@ -255,9 +247,7 @@ impl Session<'_> {
         let headers = Headers::from_pairs(headers).expect("a seal id and a request id are short");
 
         let set = Set { key: self.key_id, sealed, expires_at, headers };
-        let stored = self.backend.writer.put(set, deadline).await;
-        // From here on a count of the view finds it.
-        drop(sealed_by);
+        let stored = self.backend.writer.put(set, deadline, sealed_by).await;
         let stored = stored.map_err(|error| Problem::of_write(&error, self.instance()))?;
         Ok(created(stored))
     }

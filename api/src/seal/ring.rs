@@ -25,7 +25,11 @@ pub(super) struct Keys {
     seal_id: String,
 }
 
-/// What a value was sealed with. To be held until the value is stored, or is not.
+/// The ring at one moment.
+#[derive(Clone, Debug)]
+pub struct RingNow(Arc<Keys>);
+
+/// What a value was sealed with. To be held until the value stands in the log, or never will.
 #[derive(Debug)]
 pub struct SealedBy(Arc<Keys>);
 
@@ -39,39 +43,26 @@ impl Ring {
         Ok(Self { keys: RwLock::new(keys), before: Mutex::default() })
     }
 
-    /// Seals and opens with these from now on.
+    /// Seals and opens with these from now on, if it is still as it was.
     ///
     /// # Errors
-    /// As [`of`](Self::of); then everything is as before.
-    pub fn replace(&self, secrets: &[RingSecret]) -> Result<(), SealerError> {
+    /// As [`of`](Self::of), and when it was replaced since; then everything is as before.
+    pub fn replace(&self, was: &RingNow, secrets: &[RingSecret]) -> Result<(), SealerError> {
         let keys = Arc::new(Keys::of(secrets)?);
-        self.put(keys, &mut self.before());
-        Ok(())
-    }
-
-    /// Opens nothing with this secret any more, unless it seals: then it says `false`.
-    pub(crate) fn retire(&self, id: u32) -> bool {
         let mut before = self.before();
-        let keys = self.keys();
-        let left: Vec<_> = keys.secrets.iter().filter(|secret| secret.id != id).cloned().collect();
-        match Keys::of(&left) {
-            Ok(left) if keys.seals_with != id => {
-                self.put(Arc::new(left), &mut before);
-                true
-            }
-            _ => false,
+        // Nobody else can have its place while it is held.
+        if !Arc::ptr_eq(&was.0, &self.keys()) {
+            return Err(SealerError::Outdated);
         }
-    }
-
-    fn put(&self, keys: Arc<Keys>, before: &mut Vec<Weak<Keys>>) {
         let old = std::mem::replace(&mut *self.keys.write().expect("no holder panics"), keys);
         before.retain(|keys| 0 < keys.strong_count());
         before.push(Arc::downgrade(&old));
+        Ok(())
     }
 
-    /// The secrets, the one that seals first.
-    pub fn secrets(&self) -> Vec<RingSecret> {
-        self.keys().secrets.clone()
+    /// As it is.
+    pub fn now(&self) -> RingNow {
+        RingNow(self.keys())
     }
 
     /// Whether a write under it may still be on its way.
@@ -88,6 +79,23 @@ impl Ring {
 
     pub(super) fn keys(&self) -> Arc<Keys> {
         Arc::clone(&self.keys.read().expect("no holder panics"))
+    }
+}
+
+impl RingNow {
+    /// The secrets, the one that seals first.
+    pub fn secrets(&self) -> &[RingSecret] {
+        &self.0.secrets
+    }
+
+    /// Their ids.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u32> {
+        self.secrets().iter().map(|secret| secret.id)
+    }
+
+    /// The secrets but for this one.
+    pub(crate) fn without(&self, id: u32) -> Vec<RingSecret> {
+        self.secrets().iter().filter(|secret| secret.id != id).cloned().collect()
     }
 }
 
@@ -148,7 +156,7 @@ mod tests {
         assert_eq!(new(&[2, 1, 2]), Some(SealerError::Repeated(2)));
         assert_eq!(new(&[2, 1]), None);
         let ring = Ring::of(&secrets(&[1])).unwrap();
-        assert_eq!(ring.replace(&secrets(&[3, 3])), Err(SealerError::Repeated(3)));
+        assert_eq!(ring.replace(&ring.now(), &secrets(&[3, 3])), Err(SealerError::Repeated(3)));
         assert_eq!(ring.keys().seals_with, 1, "nothing was changed");
     }
 
@@ -157,13 +165,24 @@ mod tests {
         let ring = Ring::of(&secrets(&[1])).unwrap();
         let on_its_way = SealedBy::new(ring.keys());
         assert_eq!(on_its_way.header(), ("q", &b"1"[..]));
-        ring.replace(&secrets(&[2, 1])).unwrap();
-        ring.replace(&secrets(&[3, 2, 1])).unwrap();
+        ring.replace(&ring.now(), &secrets(&[2, 1])).unwrap();
+        ring.replace(&ring.now(), &secrets(&[3, 2, 1])).unwrap();
         let sealing = |ids: [u32; 3]| ids.map(|id| ring.is_sealing(id));
         assert_eq!(sealing([1, 2, 3]), [true, false, true]);
         drop(on_its_way);
         assert_eq!(sealing([1, 2, 3]), [false, false, true]);
-        assert!(!ring.retire(3) && ring.retire(1));
-        assert_eq!(ring.secrets().iter().map(|secret| secret.id).collect::<Vec<_>>(), [3, 2]);
+    }
+
+    #[test]
+    fn a_ring_that_was_replaced_meanwhile_is_left_alone() {
+        let ring = Ring::of(&secrets(&[2, 1])).unwrap();
+        let counted = ring.now();
+        // 1 seals for a moment.
+        ring.replace(&ring.now(), &secrets(&[1, 2])).unwrap();
+        ring.replace(&ring.now(), &secrets(&[2, 1])).unwrap();
+        assert_eq!(ring.replace(&counted, &counted.without(1)), Err(SealerError::Outdated));
+        let again = ring.now();
+        assert_eq!(ring.replace(&again, &again.without(1)), Ok(()));
+        assert_eq!(ring.now().ids().collect::<Vec<_>>(), [2]);
     }
 }

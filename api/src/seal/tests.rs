@@ -120,13 +120,13 @@ fn a_value_says_which_secret_sealed_it_whatever_seals_by_now() {
     let sealer = Sealer::new("sessions".parse().unwrap(), &secret(99), Arc::clone(&secrets), 1 << 20);
     let id = sealer.key_id(&key("k"));
     let (sealed, by) = sealer.seal(&key("k"), id, END, b"body", SALT);
-    secrets.replace(&ring(&[2, 1])).unwrap();
+    secrets.replace(&secrets.now(), &ring(&[2, 1])).unwrap();
     let said = Headers::from_pairs([by.header()]).unwrap();
     assert_eq!(sealed_with(&said), Some(1));
     assert_eq!(sealer.open(&key("k"), id, END, &said, &sealed).unwrap(), "body");
     let (_, by) = sealer.seal(&key("k"), id, END, b"body", SALT);
     assert_eq!(by.header().1, b"2");
-    secrets.replace(&ring(&[2])).unwrap();
+    secrets.replace(&secrets.now(), &ring(&[2])).unwrap();
     let opened = sealer.open(&key("k"), id, END, &said, &sealed);
     assert_eq!(opened, Err(OpenError::UnknownSecret(1)));
 }

@@ -21,6 +21,7 @@ use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    runtime::Builder,
 };
 use zeroize::Zeroizing;
 
@@ -73,11 +74,16 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 impl AdminArgs {
-    /// Reads what the arguments name.
+    /// Does what there is to ask of the node.
     ///
     /// # Errors
-    /// When a file cannot be used.
-    pub(super) fn open(&self) -> anyhow::Result<Admin> {
+    /// When a file that the arguments name cannot be used, and those of `asks`.
+    pub(super) fn ask<T>(&self, asks: impl AsyncFnOnce(Admin) -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let runtime = Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+        runtime.block_on(asks(self.open()?))
+    }
+
+    fn open(&self) -> anyhow::Result<Admin> {
         let Self { admin, token_file, ca_cert, cert, key } = self;
         let (authority, is_https) = match admin.split_once("://") {
             Some(("https", rest)) => (rest, true),
@@ -93,7 +99,7 @@ impl AdminArgs {
             bail!("{admin} needs --ca-cert: the authorities that sign its certificate");
         }
         let (authority, token) = (authority.trim_end_matches('/'), token(token_file.as_deref())?);
-        if token.is_some() && files.is_none() && !is_here(authority) {
+        if token.is_some() && files.is_none() && !is_here(host(authority)) {
             bail!("{admin} would be sent the token in the clear: it needs --ca-cert");
         }
         let tls = files.as_ref().map(Caller::of).transpose()?;
@@ -101,9 +107,13 @@ impl AdminArgs {
     }
 }
 
-/// Whether a listener is on this machine, as far as its address says.
-fn is_here(authority: &str) -> bool {
-    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+/// An address without its port.
+fn host(authority: &str) -> &str {
+    authority.rsplit_once(':').map_or(authority, |(host, _)| host)
+}
+
+/// Whether a host is this machine, as far as it says.
+fn is_here(host: &str) -> bool {
     let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
@@ -178,8 +188,7 @@ impl Admin {
     async fn connect(&self) -> io::Result<Box<dyn Stream>> {
         let stream = TcpStream::connect(&self.authority).await?;
         let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
-        let host = self.authority.rsplit_once(':').map_or(&*self.authority, |(host, _)| host);
-        Ok(Box::new(tls.connect(stream, host).await?))
+        Ok(Box::new(tls.connect(stream, host(&self.authority)).await?))
     }
 
     fn unavailable(&self, error: &dyn Display) -> anyhow::Error {

@@ -52,7 +52,8 @@ fn check_files(config: &Config) -> anyhow::Result<Vec<String>> {
     for (key, file) in access::files(config) {
         let Some(file) = file else { continue };
         match access::read(key, file, config) {
-            Ok(_) => access::warning(file).map_or(Ok(()), |warning| say(&format!("warning: {warning}")))?,
+            Ok(clients) => access::warnings(key, file, &clients, config)
+                .try_for_each(|warning| say(&format!("warning: {warning}")))?,
             Err(unreadable @ access::Error::Unreadable { .. }) => {
                 say(&format!("warning: not checked: {unreadable}"))?;
             }

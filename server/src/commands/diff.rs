@@ -41,9 +41,7 @@ enum Form {
 
 /// Compares store by store, and says what came of each.
 pub(super) fn run(arguments: &DiffArgs) -> anyhow::Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    let compared = runtime.block_on(compare(arguments))?;
+    let compared = arguments.admin.ask(async |admin| compare(&admin, arguments).await)?;
     match arguments.output {
         Form::Text => compared.iter().try_for_each(|store| say(&describe(store, arguments)))?,
         Form::Json => say(&format!("{:#}", Value::Array(compared.clone())))?,
@@ -56,12 +54,11 @@ pub(super) fn run(arguments: &DiffArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn compare(arguments: &DiffArgs) -> anyhow::Result<Vec<Value>> {
-    let DiffArgs { one, other, admin, store, output: _ } = arguments;
-    let admin = admin.open()?;
+async fn compare(admin: &Admin, arguments: &DiffArgs) -> anyhow::Result<Vec<Value>> {
+    let DiffArgs { one, other, admin: _, store, output: _ } = arguments;
     let stores = match store {
         Some(store) => vec![store.clone()],
-        None => all_stores(&admin).await?,
+        None => all_stores(admin).await?,
     };
     let mut compared = Vec::new();
     for store in stores {

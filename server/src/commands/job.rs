@@ -27,11 +27,8 @@ pub(super) fn order(
     with: Option<Value>,
     store: Option<&str>,
 ) -> anyhow::Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(async {
+    admin.ask(async |admin| {
         let query = store.map(|store| format!("?store={store}")).unwrap_or_default();
-        let admin = admin.open()?;
         let ordered = admin.order(&format!("/v1/{task}{query}"), with).await?;
         if ordered.status != StatusCode::ACCEPTED {
             return Err(ordered.refusal());

@@ -52,11 +52,7 @@ enum State {
 }
 
 pub(super) fn run(args: &PeersArgs) -> anyhow::Result<()> {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(async {
-        let admin = args.admin.open()?;
-        match &args.command {
+    args.admin.ask(async |admin| match &args.command {
             None => list(&admin).await,
             Some(PeersCommand::Set { dc, state, i_have_depooled: depooled, i_have_waited: waited }) => {
                 let order = json!({ "state": state.name(), "depooled": depooled, "waited": waited });
@@ -68,7 +64,6 @@ pub(super) fn run(args: &PeersArgs) -> anyhow::Result<()> {
                 }
                 set(&admin, dc, *state, &order).await
             }
-        }
     })
 }
 

@@ -47,20 +47,14 @@ enum SecretCommand {
 
 pub(super) fn run(args: &SecretArgs) -> anyhow::Result<()> {
     let SecretArgs { admin, command } = args;
-    if let SecretCommand::New { file } = command {
-        secrets::make_new(file)?;
-        return say(&format!("{}: made", file.display()));
-    }
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(async {
-        let admin = admin.open()?;
-        match command {
-            SecretCommand::New { .. } => Ok(()),
-            SecretCommand::Status => status(&admin).await,
-            SecretCommand::Retire { id } => retire(&admin, *id).await,
+    match command {
+        SecretCommand::New { file } => {
+            secrets::make_new(file)?;
+            say(&format!("{}: made", file.display()))
         }
-    })
+        SecretCommand::Status => admin.ask(async |admin| status(&admin).await),
+        SecretCommand::Retire { id } => admin.ask(async |admin| retire(&admin, *id).await),
+    }
 }
 
 async fn status(admin: &Admin) -> anyhow::Result<()> {

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, ensure};
 use api::Job;
 use eventlog::Batch;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -73,11 +73,8 @@ struct Reading<'a> {
 }
 
 pub(super) async fn repair(store: &Workplace, from: &Dc, job: &Job) -> anyhow::Result<Outcome> {
-    let Some(peer) = store.peers.iter().find(|peer| peer.dc() == from) else {
-        let known: Vec<_> = store.peers.iter().map(|peer| peer.dc().as_str()).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        bail!("{from} is no other data centre of this one: those that it knows are {known}");
-    };
+    // Nobody else is taken in an order.
+    let peer = store.peers.iter().find(|peer| peer.dc() == from).with_context(|| format!("find {from}"))?;
     let mut brought = Brought::default();
     let logs: Vec<_> = store.logs().map(|log| log.log()).collect();
     // Its own first: that is complete.

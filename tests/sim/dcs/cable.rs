@@ -423,8 +423,8 @@ impl Porter {
             }
             Ask::Declare(declaration, answer) => {
                 let deadline = Deadline::within(patience);
-                let told =
-                    declare_here(&[Arc::clone(&self.store.writer)], &declaration, None, deadline).await;
+                let telling = Telling { declaration: &declaration, waited: true, request_id: None };
+                let told = declare_here(&[Arc::clone(&self.store.writer)], None, telling, deadline).await;
                 let _gone = answer.send(told);
             }
             Ask::Standing(answer) => drop(answer.send(self.standing())),

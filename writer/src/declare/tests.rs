@@ -1,6 +1,7 @@
 use schemas::{Hlc, Timestamp, WriterId};
 
 use super::*;
+use crate::peer::Heard;
 
 fn dc(name: &str) -> Dc {
     name.parse().unwrap()
@@ -51,7 +52,7 @@ fn what_was_heard_long_ago_has_gone_on_since() {
     let (now, at) = (Timestamp::from_millis(100_000), Instant::now());
     let ahead = |heard_ms, since_s| {
         let heard = Heard { versions_reach: Timestamp::from_millis(heard_ms), at };
-        ahead(heard, at + Duration::from_secs(since_s), now).as_secs()
+        heard.reach_by(at + Duration::from_secs(since_s)).since(now).as_secs()
     };
     assert_eq!(ahead(131_000, 0), 31);
     assert_eq!(ahead(41_000, 90), 31);

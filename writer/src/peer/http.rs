@@ -520,9 +520,7 @@ impl<C: Connect + Clone + Send + Sync + 'static> Peer for HttpPeer<C> {
 
     fn heard(&self) -> Option<Heard> {
         let now = Instant::now();
-        let by_now =
-            |heard: &Heard| heard.versions_reach.saturating_add(now.saturating_duration_since(heard.at));
-        self.state().heard.iter().flatten().max_by_key(|heard| by_now(heard)).copied()
+        self.state().heard.iter().flatten().max_by_key(|heard| heard.reach_by(now)).copied()
     }
 
     fn standing(&self) -> BoxFuture<'_, Vec<NodeStanding>> {

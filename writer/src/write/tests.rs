@@ -141,7 +141,7 @@ impl Bench {
     }
 
     async fn put(&self) -> Result<Stored, WriteError> {
-        self.writer.put(set(), Deadline::within(Duration::from_secs(1))).await
+        self.writer.put(set(), Deadline::within(Duration::from_secs(1)), ()).await
     }
 
     async fn delete(&self) -> Result<crate::DeletedEverywhere, DeleteError> {
