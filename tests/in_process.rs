@@ -8,8 +8,8 @@
 use std::{path::Path, sync::Arc};
 
 use api::{
-    Access, AnswerRoom, App, BodyRoom, Comparisons, Dcs, DiskRoom, Jobs, Lanes, Limits, Readiness, Ring,
-    RingSecret, Sealer, Secret, Stores, admin::Counting,
+    Access, AnswerRoom, App, BodyBytes, BodyRoom, Comparisons, Dcs, DiskRoom, Jobs, Lanes, Limits, Rates,
+    Readiness, Ring, RingSecret, Rules, Sealer, Secret, Stores, admin::Counting,
 };
 use eventlog::{
     Clock, EventLog, Incarnation, LogClock, SystemClock,
@@ -164,6 +164,7 @@ async fn store(
         writer_id: WriterId(1),
         peers: Vec::new(),
         read_consistency: ReadConsistency::Node,
+        max_ttl: SessionTtl::from_seconds(3600),
         serve_in_outage_for: std::time::Duration::ZERO,
         gaps: Arc::new(materializer::Gaps::none()),
         counted: materializer::Metrics::register(registry).unwrap(),
@@ -185,9 +186,18 @@ fn app(store: &StoreNode, registry: &Registry) -> App {
     let ring = [RingSecret { id: 1, secret: secret() }];
     let name: schemas::StoreName = "sessions".parse().unwrap();
     let ring = Arc::new(Ring::of(&ring).unwrap());
-    let sealer = Sealer::new(name.clone(), &secret(), Arc::clone(&ring), 1 << 20);
+    let bytes = BodyBytes { max: 1 << 20, compress_above: 512 };
+    let sealer = Sealer::new(name.clone(), &secret(), Arc::clone(&ring), bytes);
     let hour = SessionTtl::from_seconds(3600);
-    let served = api::Store::new(name, "/sessions/v1/", hour, hour, 1 << 20, sealer);
+    let rules = Rules {
+        base_uri: "/sessions/v1/".into(),
+        default_ttl: hour,
+        max_ttl: hour,
+        value_bytes_max: 1 << 20,
+        takes_put: false,
+        rates: Rates::default(),
+    };
+    let served = api::Store::new(name, rules, sealer);
     served.open(store.backend());
     let readiness = Arc::new(Readiness::default());
     readiness.latch("store sessions", "opening").release();

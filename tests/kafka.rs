@@ -41,6 +41,7 @@ pub(crate) fn plan(kafka: &Kafka, partitions: u32) -> TopicPlan {
         partitions: PartitionCount::new(partitions).unwrap(),
         replication: 1,
         ttl_max: Some(Duration::from_secs(86_400)),
+        tombstones: Duration::from_secs(30 * 86_400),
         compaction_lag: Duration::from_secs(6 * 3600),
         record_bytes_max: 4 * 1024 * 1024,
     }

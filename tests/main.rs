@@ -33,6 +33,7 @@ mod secrecy;
 mod secrets;
 mod sim;
 mod slow_readers;
+mod stores;
 mod tidy;
 mod tls;
 mod turmoil;

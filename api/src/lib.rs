@@ -26,6 +26,7 @@ mod lanes;
 mod metrics;
 mod patience;
 mod problem;
+mod rates;
 mod readiness;
 mod request_id;
 mod room;
@@ -51,6 +52,7 @@ pub use jobs::{Busy, Ended, Job, JobState, JobStatus, Jobs, Task};
 pub use lanes::Lanes;
 pub use metrics::Metrics;
 pub use problem::{Kind, Outcome, Problem};
+pub use rates::Rates;
 pub use readiness::{Latch, Readiness};
 pub use room::{DiskRoom, Room};
 pub use routes::{
@@ -60,8 +62,9 @@ pub use routes::{
     routes,
 };
 pub use seal::{
-    OpenError, Ring, RingNow, RingSecret, SealedBy, Sealer, SealerError, Secret, SessionKey, sealed_with,
+    BodyBytes, OpenError, Ring, RingNow, RingSecret, SealedBy, Sealer, SealerError, Secret, SessionKey,
+    sealed_with,
 };
 pub use serve::{serve, serve_connection};
-pub use store::{Backend, Store, Stores};
+pub use store::{Backend, Rules, Store, Stores};
 pub use tls::Tls;

@@ -22,7 +22,15 @@ pub struct Metrics {
     /// `solera_seal_failures_total{store}`: sealed sessions that did not open. Each is a 500 to somebody: the ring lacks
     /// a secret, or something was changed that the record MAC does not cover.
     pub(crate) seal_failures: IntCounterVec,
+    /// `solera_rate_limited_total{store, op}`: writes and deletes that were refused because there were too many in a second.
+    pub(crate) limited: IntCounterVec,
 }
+
+/// What is limited, as its metric calls it.
+pub(crate) const WRITE: &str = "write";
+
+/// The other.
+pub(crate) const DELETE: &str = "delete";
 
 /// One status of one method.
 #[derive(Debug)]
@@ -90,12 +98,20 @@ impl Metrics {
             &["store"],
         )?;
         registry.register(Box::new(seal_failures.clone()))?;
-        Ok(Self { requests, durations, known, seal_failures })
+        let limited = IntCounterVec::new(
+            Opts::new("solera_rate_limited_total", "Requests that were refused by the rate of their store."),
+            &["store", "op"],
+        )?;
+        registry.register(Box::new(limited.clone()))?;
+        Ok(Self { requests, durations, known, seal_failures, limited })
     }
 
     /// Series of a store that alerts rest on are there from the start, so that a rate never begins at nothing.
     pub fn expect(&self, store: &StoreName) {
         self.seal_failures.with_label_values(&[store.as_str()]);
+        for op in [WRITE, DELETE] {
+            self.limited.with_label_values(&[store.as_str(), op]);
+        }
     }
 
     /// A request has begun.

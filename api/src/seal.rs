@@ -26,9 +26,6 @@ pub use ring::{Ring, RingNow, SealedBy};
 const SALT_BYTES: usize = 16;
 const TAG_BYTES: usize = 16;
 
-/// Bodies below this are stored as they are: zstd rarely wins anything there.
-const COMPRESS_ABOVE_BYTES: usize = 512;
-
 /// The cheapest level; sessions are written more often than they are kept.
 const ZSTD_LEVEL: i32 = 1;
 
@@ -102,7 +99,16 @@ pub struct Sealer {
     store: StoreName,
     index_key: Zeroizing<[u8; 32]>,
     ring: Arc<Ring>,
-    body_bytes_max: usize,
+    bytes: BodyBytes,
+}
+
+/// What the sizes of bodies decide.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyBytes {
+    /// Values of more decompressed bytes do not open.
+    pub max: usize,
+    /// Values of fewer are stored as they are.
+    pub compress_above: usize,
 }
 
 /// A ring cannot be used, or not be put in the place of another.
@@ -137,10 +143,10 @@ pub enum OpenError {
 }
 
 impl Sealer {
-    /// Values of more than `body_bytes_max` decompressed bytes do not open.
-    pub fn new(store: StoreName, index: &Secret, ring: Arc<Ring>, body_bytes_max: usize) -> Self {
+    /// Seals for `store`.
+    pub fn new(store: StoreName, index: &Secret, ring: Arc<Ring>, bytes: BodyBytes) -> Self {
         let index_key = derive("solera 2026-11-21 key id v1", index);
-        Self { store, index_key, ring, body_bytes_max }
+        Self { store, index_key, ring, bytes }
     }
 
     /// The key id of a session.
@@ -162,7 +168,7 @@ impl Sealer {
         body: &[u8],
         salt: [u8; SALT_BYTES],
     ) -> (Sealed, SealedBy) {
-        let compressed = compress(body);
+        let compressed = compress(body, self.bytes.compress_above);
         let (form, content) =
             compressed.as_deref().map_or((FORM_PLAIN, body), |content| (FORM_ZSTD, content));
         let keys = self.ring.keys();
@@ -227,7 +233,7 @@ impl Sealer {
         let declared =
             zstd::zstd_safe::get_frame_content_size(content).ok().flatten().ok_or(OpenError::Form)?;
         let capacity = usize::try_from(declared).map_err(|_| OpenError::Form)?;
-        if self.body_bytes_max.max(schemas::caps::SEALED_BYTES_MAX) < capacity {
+        if self.bytes.max.max(schemas::caps::SEALED_BYTES_MAX) < capacity {
             return Err(OpenError::Form);
         }
         let decompressed = DECOMPRESSOR.with_borrow_mut(|zstd| zstd.decompress(content, capacity));
@@ -312,8 +318,8 @@ thread_local! {
 }
 
 /// The body compressed, if that makes it smaller.
-fn compress(body: &[u8]) -> Option<Vec<u8>> {
-    if body.len() < COMPRESS_ABOVE_BYTES {
+fn compress(body: &[u8], above_bytes: usize) -> Option<Vec<u8>> {
+    if body.len() < above_bytes {
         return None;
     }
     let compressed = COMPRESSOR.with_borrow_mut(|zstd| zstd.compress(body)).ok()?;

@@ -29,10 +29,10 @@ pub(crate) enum HeaderError {
 /// How long the session is to live.
 pub(crate) fn ttl(headers: &HeaderMap, store: &Store) -> Result<SessionTtl, HeaderError> {
     refuse_unknown(headers)?;
-    let seconds_max = store.max_ttl.seconds_max();
+    let seconds_max = store.rules.max_ttl.seconds_max();
     let mut values = headers.get_all(TTL).iter();
     match (values.next(), values.next()) {
-        (None, _) => Ok(store.default_ttl),
+        (None, _) => Ok(store.rules.default_ttl),
         (Some(value), None) => {
             let seconds = seconds(value).filter(|seconds| seconds.get() <= seconds_max);
             seconds.map(SessionTtl::Seconds).ok_or(HeaderError::Ttl(seconds_max))

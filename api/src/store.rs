@@ -7,23 +7,36 @@ use materializer::{Declared, Reads};
 use schemas::{SessionTtl, StoreName};
 use writer::Writer;
 
-use crate::Sealer;
+use crate::{Rates, Sealer, rates::Limiter};
 
 /// The rules of a store, and what works behind it once it has been opened.
 #[derive(Debug)]
 pub struct Store {
     /// Its name.
     pub name: StoreName,
-    base_uri: Box<str>,
+    /// What its requests may do.
+    pub rules: Rules,
+    /// Seals its sessions.
+    pub sealer: Sealer,
+    pub(crate) limiter: Limiter,
+    backend: OnceLock<Backend>,
+}
+
+/// What requests may do in a store.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// What precedes the key in a path: begins and ends with a slash.
+    pub base_uri: Box<str>,
     /// How long a session lives when the client does not say.
     pub default_ttl: SessionTtl,
     /// How long it may live when the client does.
     pub max_ttl: SessionTtl,
     /// Bytes of the largest body.
     pub value_bytes_max: usize,
-    /// Seals its sessions.
-    pub sealer: Sealer,
-    backend: OnceLock<Backend>,
+    /// Whether PUT writes as POST does.
+    pub takes_put: bool,
+    /// How much is taken in a second.
+    pub rates: Rates,
 }
 
 /// What works behind a store.
@@ -45,26 +58,20 @@ impl Store {
     /// A store that is not open yet.
     ///
     /// # Panics
-    /// When `base_uri` does not begin and end with a slash: the configuration sees to that.
-    pub fn new(
-        name: StoreName,
-        base_uri: &str,
-        default_ttl: SessionTtl,
-        max_ttl: SessionTtl,
-        value_bytes_max: usize,
-        sealer: Sealer,
-    ) -> Self {
+    /// When the base URI does not begin and end with a slash: the configuration sees to that.
+    pub fn new(name: StoreName, rules: Rules, sealer: Sealer) -> Self {
+        let base_uri = &rules.base_uri;
         assert!(
             base_uri.starts_with('/') && base_uri.ends_with('/'),
             "the base URI {base_uri} is normalised"
         );
-        let base_uri = base_uri.into();
-        Self { name, base_uri, default_ttl, max_ttl, value_bytes_max, sealer, backend: OnceLock::new() }
+        let limiter = Limiter::of(rules.rates);
+        Self { name, rules, sealer, limiter, backend: OnceLock::new() }
     }
 
     /// What precedes the key in a path: begins and ends with a slash.
     pub fn base_uri(&self) -> &str {
-        &self.base_uri
+        &self.rules.base_uri
     }
 
     /// The store is open: requests may use it, as soon as the node is ready.
@@ -92,7 +99,7 @@ impl Stores {
     /// When base URIs overlap: the configuration sees to that.
     pub fn new(stores: Vec<Store>) -> Self {
         for (n, store) in stores.iter().enumerate() {
-            let overlaps = |other: &Store| other.base_uri.starts_with(&*store.base_uri);
+            let overlaps = |other: &Store| other.base_uri().starts_with(store.base_uri());
             assert!(
                 !stores.iter().enumerate().any(|(m, other)| m != n && overlaps(other)),
                 "base URIs overlap"

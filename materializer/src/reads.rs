@@ -5,12 +5,12 @@ use std::{fmt, sync::Arc, time::Duration};
 use eventlog::LogClock;
 use futures::future::join_all;
 use prometheus::IntCounter;
-use schemas::{KeyId, Partition, PartitionCount, Position, Topic, Version};
+use schemas::{KeyId, Partition, PartitionCount, Position, SessionTtl, Topic, Until, Version};
 use tokio::time::Instant;
 
 use crate::{
-    Barrier, BarrierError, Beacons, Cell, Fence, FenceError, Outage, PROBE_EVERY, Serving, Sums, ViewError,
-    outage::Way,
+    Barrier, BarrierError, Beacons, Cell, Fence, FenceError, Outage, PROBE_EVERY, Serving, State, Sums,
+    ViewError, outage::Way,
 };
 
 /// How fresh a read is.
@@ -47,6 +47,8 @@ pub struct Reads {
     pub partitions: PartitionCount,
     /// Says what has expired.
     pub clock: Arc<LogClock>,
+    /// The longest life of a session, also of one that was written when it might be longer.
+    pub max_ttl: SessionTtl,
 }
 
 /// This node does not know. Never to be answered as "not there".
@@ -71,7 +73,19 @@ impl Reads {
     pub async fn visible(&self, key: KeyId, patience: Duration) -> Result<Option<Arc<Cell>>, NotKnown> {
         self.freshen(key, patience).await?;
         let now = self.clock.read_now();
-        Ok(self.serving.view().get(&key)?.filter(|cell| cell.visible(now).is_some()))
+        let is_visible = |cell: &Arc<Cell>| self.end_of(cell).is_some_and(|end| end.is_after(now));
+        Ok(self.serving.view().get(&key)?.filter(is_visible))
+    }
+
+    /// When readers stop seeing a session: when it expires, or before, if sessions may not live as long any more as they might when
+    /// it was written. `None` where there is nothing to see.
+    pub fn end_of(&self, cell: &Cell) -> Option<Until> {
+        match cell.state {
+            State::Live { expires_at, .. } => {
+                Some(expires_at.min(self.max_ttl.from(cell.version.hlc.time())))
+            }
+            State::Stripped { .. } | State::Tombstone => None,
+        }
     }
 
     /// The version of the newest event of a key, whatever became of it. Never what was applied last in an outage: a write

@@ -14,10 +14,7 @@ use eventlog::{
 use futures::future::BoxFuture;
 use materializer::GapRules;
 use rand::Rng;
-use schemas::{
-    StoreName, Topic,
-    caps::{RETENTION_SLACK, UNLIMITED_TOMBSTONE_RETENTION},
-};
+use schemas::{StoreName, Topic, caps::RETENTION_SLACK};
 use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 use writer::{Retention, Rhythm};
 
@@ -117,12 +114,12 @@ impl Logs {
             Self::Embedded => {
                 let log = open_embedded(config, topic(config, name), clock, disk)?;
                 let ttl_max = log.longest_ttl(store.max_ttl.duration()).context("read the log")?;
-                Ok((StoreLog::Embedded(log), retention(ttl_max)))
+                Ok((StoreLog::Embedded(log), retention(ttl_max, store)))
             }
             Self::Kafka(cluster, kafka) => {
                 let plan = plan(kafka, topic(config, name), store);
                 let (log, ttl_max) = wait_for_topic(cluster, &plan, waiting).await?;
-                Ok((StoreLog::Kafka(log, plan), retention(ttl_max)))
+                Ok((StoreLog::Kafka(log, plan), retention(ttl_max, store)))
             }
         }
     }
@@ -191,8 +188,8 @@ impl StoreLog {
     /// view needs it, and where sessions expire, what an old view holds has expired when its tombstone goes.
     pub(crate) fn view_age_max(&self, retention: Retention) -> Option<Duration> {
         match (self, retention) {
-            (Self::Kafka(..), Retention::Unlimited) => {
-                Some(UNLIMITED_TOMBSTONE_RETENTION.saturating_sub(RETENTION_SLACK))
+            (Self::Kafka(..), Retention::Unlimited { tombstones }) => {
+                Some(tombstones.saturating_sub(RETENTION_SLACK))
             }
             _ => None,
         }
@@ -214,7 +211,7 @@ impl StoreLog {
         let kept_for = match (self, retention) {
             (Self::Kafka(_, plan), _) => Some(plan.compaction_lag),
             (Self::Embedded(_), Retention::Expiring { ttl_max }) => Some(ttl_max + RETENTION_SLACK / 2),
-            (Self::Embedded(_), Retention::Unlimited) => None,
+            (Self::Embedded(_), Retention::Unlimited { .. }) => None,
         };
         let quiet = self.rhythm().quiet;
         GapRules { kept_for, heard_every: quiet + HEARTBEAT_ON_ITS_WAY, silent_after: quiet * 4 }
@@ -240,6 +237,7 @@ pub(crate) fn plan(kafka: &KafkaConfig, topic: Topic, store: &StoreConfig) -> To
         partitions: kafka.partitions,
         replication: kafka.replication,
         ttl_max: store.max_ttl.duration(),
+        tombstones: store.tombstone_retention,
         compaction_lag: kafka.compaction_lag,
         record_bytes_max: (store.max_value_bytes + RECORD_OVERHEAD_BYTES).max(BATCH_BYTES_MAX),
     }
@@ -393,6 +391,7 @@ fn open_embedded(
     Ok(EmbeddedLog::open(&dir, options)?)
 }
 
-fn retention(longest_ttl: Option<Duration>) -> Retention {
-    longest_ttl.map_or(Retention::Unlimited, |ttl_max| Retention::Expiring { ttl_max })
+fn retention(longest_ttl: Option<Duration>, store: &StoreConfig) -> Retention {
+    let unlimited = Retention::Unlimited { tombstones: store.tombstone_retention };
+    longest_ttl.map_or(unlimited, |ttl_max| Retention::Expiring { ttl_max })
 }

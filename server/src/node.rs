@@ -4,9 +4,9 @@ use std::{fs, num::NonZero, sync::Arc, thread, time::Duration};
 
 use anyhow::{Context, anyhow};
 use api::{
-    Access, AnswerRoom, App, BodyRoom, CompareOrder, Comparisons, DECLARED_DOWN, Dcs, DiskRoom, Fingerprints,
-    Job, Jobs, Lanes, Latch, Limits, Readiness, Ring, Sealer, Store, Stores, Tls, admin::Counting,
-    index_fingerprint,
+    Access, AnswerRoom, App, BodyBytes, BodyRoom, CompareOrder, Comparisons, DECLARED_DOWN, Dcs, DiskRoom,
+    Fingerprints, Job, Jobs, Lanes, Latch, Limits, Readiness, Ring, Rules, Sealer, Store, Stores, Tls,
+    admin::Counting, index_fingerprint,
 };
 use eventlog::EventLog;
 use materializer::{GapMetrics, ViewError, sessions::ViewMemory};
@@ -475,9 +475,9 @@ fn app(
     (jobs, comparisons, dcs, access): (Jobs, Comparisons, Dcs, Option<Arc<Access>>),
 ) -> anyhow::Result<App> {
     let stores = config.stores.iter().map(|(name, store)| {
-        let sealer = Sealer::new(name.clone(), &secrets.index, Arc::clone(ring), store.max_value_bytes);
-        let StoreConfig { base_uri, default_ttl, max_ttl, max_value_bytes, .. } = store;
-        Store::new(name.clone(), base_uri.as_str(), *default_ttl, *max_ttl, *max_value_bytes, sealer)
+        let bytes = BodyBytes { max: store.max_value_bytes, compress_above: store.compress_above_bytes };
+        let sealer = Sealer::new(name.clone(), &secrets.index, Arc::clone(ring), bytes);
+        Store::new(name.clone(), rules(store), sealer)
     });
     let stores = Stores::new(stores.collect());
     registry
@@ -508,6 +508,18 @@ fn app(
         salt: || rand::rng().random(),
         openapi: openapi(config).into(),
     })
+}
+
+fn rules(store: &StoreConfig) -> Rules {
+    let StoreConfig { base_uri, default_ttl, max_ttl, max_value_bytes, accept_put, rates, .. } = store;
+    Rules {
+        base_uri: base_uri.as_str().into(),
+        default_ttl: *default_ttl,
+        max_ttl: *max_ttl,
+        value_bytes_max: *max_value_bytes,
+        takes_put: *accept_put,
+        rates: *rates,
+    }
 }
 
 /// The configured specification, or the built-in one. A file that cannot be read makes `/openapi` fail, nothing else.

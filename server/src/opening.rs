@@ -91,6 +91,7 @@ impl Opening<'_> {
             writer_id: WriterId(rand::rng().random()),
             peers: peers.map(Peers::for_deletes).unwrap_or_default(),
             read_consistency: of_store.read_consistency,
+            max_ttl: of_store.max_ttl,
             serve_in_outage_for: config.serve_in_outage_for,
             gaps: Arc::clone(&gaps),
             counted: metrics.counted.clone(),

@@ -97,14 +97,14 @@ fn is_old_word(append_time: Timestamp, clock: &LogClock, retention: Retention) -
         Retention::Expiring { ttl_max } => {
             append_time.saturating_add(ttl_max).saturating_add(RETENTION_SLACK) < clock.gc_now()
         }
-        Retention::Unlimited => false,
+        Retention::Unlimited { .. } => false,
     }
 }
 
 fn has_passed(retain_until: Until, gc_now: Timestamp, retention: Retention) -> bool {
     match (retain_until, retention) {
         (Until::At(end), Retention::Expiring { .. }) => end < gc_now,
-        (Until::Never, _) | (_, Retention::Unlimited) => false,
+        (Until::Never, _) | (_, Retention::Unlimited { .. }) => false,
     }
 }
 
@@ -225,7 +225,7 @@ mod tests {
         assert!(!drops(&event(2, 1, Until::Never, true)));
         assert!(drops(&event(2, 1, Until::At(past), false)), "its time is over");
 
-        let rule = droppable(view, clock, Retention::Unlimited);
+        let rule = droppable(view, clock, Retention::Unlimited { tombstones: 2 * RETENTION_SLACK });
         assert!(!rule(NOW, &record(&event(2, 1, Until::At(past), false))), "it may shadow what never ends");
         assert!(rule(NOW, &record(&event(1, 4, later, true))));
 

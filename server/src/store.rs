@@ -9,7 +9,7 @@ use materializer::{
     Barrier, Beacons, CellCache, Debts, Declared, Fence, FenceError, Follower, Freshness, Gaps, Outage,
     Reads, Serving, Successor, View, ViewError,
 };
-use schemas::{Dc, Declaration, KeyId, MacKey, Partition, Position, Version, WriterId};
+use schemas::{Dc, Declaration, KeyId, MacKey, Partition, Position, SessionTtl, Version, WriterId};
 use tokio::sync::{mpsc, watch};
 use writer::{FenceFailed, LocalView, LookFailed, Retention, Versions, WriteError, Writer, peer::Peer};
 
@@ -41,6 +41,8 @@ pub struct Parts {
     pub peers: Vec<Arc<dyn Peer>>,
     /// How fresh reads are.
     pub read_consistency: ReadConsistency,
+    /// The longest life of a session.
+    pub max_ttl: SessionTtl,
     /// How long reads are served from what was applied last while the log does not answer.
     pub serve_in_outage_for: Duration,
     /// What the copies of other logs lack.
@@ -117,6 +119,7 @@ impl StoreNode {
             writer_id,
             peers,
             read_consistency,
+            max_ttl,
             serve_in_outage_for,
             gaps,
             counted,
@@ -152,6 +155,7 @@ impl StoreNode {
             own: own.topic().clone(),
             partitions: own.partitions(),
             clock: Arc::clone(&clock),
+            max_ttl,
         });
 
         let versions = Versions::of(writer_id);

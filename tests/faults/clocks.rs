@@ -26,7 +26,11 @@ struct Stepped {
 
 impl Stepped {
     fn start() -> Self {
-        let prepared = launch(CONFIG);
+        Self::start_with(CONFIG)
+    }
+
+    fn start_with(config: &str) -> Self {
+        let prepared = launch(config);
         let file = prepared.dir().join("clock");
         set(&file, 0);
         let prepared = prepared
@@ -199,5 +203,36 @@ fn a_start_under_a_clock_a_day_ahead_destroys_nothing() {
     stepped.is_there("/sessions/v1/day");
     stepped.is_there("/sessions/v1/week");
     stepped.is_gone("/sessions/v1/deleted");
+    stepped.works();
+}
+
+/// As Kask's second store at Wikimedia, which remembers for a year which notifications somebody has seen.
+#[test]
+fn a_session_of_a_year_lives_for_a_year_and_no_longer() {
+    if Extent::asked_for() == Extent::None {
+        return;
+    }
+    const YEAR_H: i64 = 365 * 24;
+    let year = (YEAR_H * HOUR_S).to_string();
+    let mut stepped = Stepped::start_with(&format!("default_ttl: {year}\n"));
+    stepped.write("/sessions/v1/seen", &year);
+    stepped.write("/sessions/v1/day", "86400");
+    stepped.write("/sessions/v1/renewed", &year);
+    stepped.restart(YEAR_H / 2, true);
+    stepped.is_gone("/sessions/v1/day");
+    stepped.write("/sessions/v1/renewed", &year);
+    stepped.write("/sessions/v1/deleted", &year);
+    assert_eq!(stepped.node.delete("/sessions/v1/deleted").status, 204);
+    for orderly in [true, false] {
+        stepped.restart(YEAR_H - 1, orderly);
+        stepped.is_there("/sessions/v1/seen");
+        stepped.is_gone("/sessions/v1/deleted");
+        stepped.works();
+    }
+    stepped.restart(YEAR_H + 1, true);
+    stepped.is_gone("/sessions/v1/seen");
+    stepped.is_there("/sessions/v1/renewed");
+    stepped.restart(YEAR_H / 2 + YEAR_H + 1, false);
+    stepped.is_gone("/sessions/v1/renewed");
     stepped.works();
 }

@@ -404,6 +404,12 @@ impl Node {
         self.launch.wrapper = shell.map(str::to_owned);
     }
 
+    /// The next starts have this file in place of the one before.
+    pub(crate) fn configure(&mut self, change: impl FnOnce(&str) -> String) {
+        let config = self.launch.config.take().expect("a launch of `serve`");
+        self.launch.config = Some(change(&config));
+    }
+
     /// The process. With a line of shell that does not fork but ends in `exec`, the program itself.
     pub(crate) fn pid(&self) -> u32 {
         self.process.child.id()

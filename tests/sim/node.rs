@@ -15,7 +15,7 @@ use materializer::{
     memory::{Contents, MemoryView},
 };
 use rand::Rng;
-use schemas::{Dc, KeyId, MacKey, Version, WriterId, caps::DEBT_AGE};
+use schemas::{Dc, KeyId, MacKey, SessionTtl, Version, WriterId, caps::DEBT_AGE};
 use server::{
     Comeback, MayServe,
     config::ReadConsistency,
@@ -179,6 +179,7 @@ impl Process {
             writer_id,
             peers: site.peers.clone(),
             read_consistency: site.read_consistency,
+            max_ttl: SessionTtl::Never,
             serve_in_outage_for: Duration::ZERO,
             gaps: Arc::new(materializer::Gaps::none()),
             counted: Metrics::register(&prometheus::Registry::new()).unwrap(),

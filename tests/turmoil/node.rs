@@ -10,8 +10,8 @@ use std::{
 
 use ::turmoil::net::TcpListener;
 use api::{
-    AnswerRoom, App, BodyRoom, BuildInfo, Comparisons, Dcs, DiskRoom, Fingerprints, Jobs, Limits, PeerApp,
-    Readiness, Ring, RingSecret, Sealer, Secret, Store, Stores, admin::Counting,
+    AnswerRoom, App, BodyBytes, BodyRoom, BuildInfo, Comparisons, Dcs, DiskRoom, Fingerprints, Jobs, Limits,
+    PeerApp, Rates, Readiness, Ring, RingSecret, Rules, Sealer, Secret, Store, Stores, admin::Counting,
 };
 use eventlog::{EventLog, LogClock};
 use futures::future::BoxFuture;
@@ -103,6 +103,7 @@ async fn open(machine: &Machine, app: &App) {
         writer_id: WriterId(*number),
         peers: Vec::new(),
         read_consistency: ReadConsistency::Dc,
+        max_ttl: SessionTtl::Never,
         serve_in_outage_for: Duration::ZERO,
         gaps: Arc::new(Gaps::none()),
         counted: materializer::Metrics::register(&Registry::new()).unwrap(),
@@ -123,14 +124,23 @@ fn app(dc: &Dc, registry: &Registry) -> App {
     let secret = || Secret::new(vec![7; 32].into()).unwrap();
     let name: schemas::StoreName = "sessions".parse().unwrap();
     let ring = Arc::new(Ring::of(&[RingSecret { id: 1, secret: secret() }]).unwrap());
-    let sealer = Sealer::new(name.clone(), &secret(), Arc::clone(&ring), 1 << 20);
     let hour = SessionTtl::from_seconds(3600);
+    let rules = Rules {
+        base_uri: "/sessions/v1/".into(),
+        default_ttl: hour,
+        max_ttl: hour,
+        value_bytes_max: 1 << 20,
+        takes_put: false,
+        rates: Rates::default(),
+    };
+    let bytes = BodyBytes { max: 1 << 20, compress_above: 512 };
+    let sealer = Sealer::new(name.clone(), &secret(), Arc::clone(&ring), bytes);
     let build = BuildInfo { version: "0", build_date: "", build_host: "", go_version: "" };
     App {
         access: None,
         ring,
         counting: Counting::default(),
-        stores: Arc::new(Stores::new(vec![Store::new(name, "/sessions/v1/", hour, hour, 1 << 20, sealer)])),
+        stores: Arc::new(Stores::new(vec![Store::new(name, rules, sealer)])),
         readiness: Arc::new(Readiness::default()),
         metrics: api::Metrics::register(registry, &build).unwrap(),
         registry: registry.clone(),

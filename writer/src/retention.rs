@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use schemas::{
-    Timestamp, Until, Version,
-    caps::{RETENTION_SLACK, UNLIMITED_TOMBSTONE_RETENTION},
-};
+use schemas::{Timestamp, Until, Version, caps::RETENTION_SLACK};
 
 /// How long the log of a store keeps what it holds. Fixed into every event when it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +12,11 @@ pub enum Retention {
         /// `max_ttl` of the store.
         ttl_max: Duration,
     },
-    /// Sessions may live for ever; a tombstone is kept for 30 days.
-    Unlimited,
+    /// Sessions may live for ever.
+    Unlimited {
+        /// How long a tombstone is kept.
+        tombstones: Duration,
+    },
 }
 
 impl Retention {
@@ -40,7 +40,7 @@ impl Retention {
     fn end(self, from: Timestamp) -> Timestamp {
         match self {
             Self::Expiring { ttl_max } => from.saturating_add(ttl_max).saturating_add(RETENTION_SLACK),
-            Self::Unlimited => from.saturating_add(UNLIMITED_TOMBSTONE_RETENTION),
+            Self::Unlimited { tombstones } => from.saturating_add(tombstones),
         }
     }
 }
@@ -77,8 +77,8 @@ mod tests {
             retention.of_set(version(now), Until::At(far)),
             Until::At(far.saturating_add(RETENTION_SLACK))
         );
-        assert_eq!(Retention::Unlimited.of_set(version(now), Until::Never), Until::Never);
-        let thirty_days = Until::At(now.saturating_add(UNLIMITED_TOMBSTONE_RETENTION));
-        assert_eq!(Retention::Unlimited.of_delete(version(now), now), thirty_days);
+        let unlimited = Retention::Unlimited { tombstones: 72 * HOUR };
+        assert_eq!(unlimited.of_set(version(now), Until::Never), Until::Never);
+        assert_eq!(unlimited.of_delete(version(now), now), Until::At(now.saturating_add(72 * HOUR)));
     }
 }

@@ -15,10 +15,12 @@ use writer::{Deadline, DeletedEverywhere, Set, Stored};
 
 use super::page_not_found;
 use crate::{
-    App, Kind, Outcome, Problem, Scope, SessionKey, Store,
+    App, Kind, Outcome, Problem, Rules, Scope, SessionKey, Store,
     access::Shown,
     body::{self, BodyError},
     conditions,
+    metrics::{DELETE, WRITE},
+    rates::Limit,
     request_id::RequestId,
     sender::Sender,
     session_headers,
@@ -87,7 +89,7 @@ fn refuse(problem: Problem, request_id: &RequestId) -> Response {
 /// IMPORTANT: before anything that a session, or the key of one, has a part in: what strangers are told is the same whatever they ask for.
 fn admit(app: &App, store: &Store, parts: &Parts, sender: &Sender) -> Result<(), Problem> {
     let Some(access) = &app.access else { return Ok(()) };
-    let scope = Action::of(&parts.method).ok().map(|action| action.scope());
+    let scope = Action::of(&parts.method, &store.rules).ok().map(|action| action.scope());
     let shown = Shown { headers: &parts.headers, certificate: sender.certificate.as_ref() };
     let admitted = access.admit(shown, &store.name, scope);
     admitted.map_err(|denied| Problem::of_denied(&denied, store.base_uri()))
@@ -158,7 +160,7 @@ async fn answer(
     if key_bytes_max < key.expose().len() {
         return Err(bad_request(&format_args!("the key is longer than {key_bytes_max} bytes")));
     }
-    let action = Action::of(&parts.method).map_err(|reason| bad_request(&reason))?;
+    let action = Action::of(&parts.method, &store.rules).map_err(|reason| bad_request(&reason))?;
     let backend = store.backend().filter(|_| app.readiness.serves()).ok_or_else(|| {
         let problem = app.readiness.first_problem();
         Problem::new(Kind::NotReady, instance()).because(problem.as_deref().unwrap_or("starting"))
@@ -179,11 +181,12 @@ enum Action {
 }
 
 impl Action {
-    fn of(method: &Method) -> Result<Self, &'static str> {
+    fn of(method: &Method, rules: &Rules) -> Result<Self, &'static str> {
         match *method {
             // The answer to HEAD is that to GET; hyper leaves out the body.
             Method::GET | Method::HEAD => Ok(Self::Read),
             Method::POST => Ok(Self::Write),
+            Method::PUT if rules.takes_put => Ok(Self::Write),
             Method::DELETE => Ok(Self::Delete),
             Method::PATCH => Err("the method PATCH is not supported by this release"),
             _ => Err("the method is not one of GET, HEAD, POST and DELETE"),
@@ -211,31 +214,32 @@ impl Session<'_> {
         if conditions::has_already(self.headers, &etag) {
             return Ok(not_modified(etag));
         }
-        let (expires_at, contents) = self.open(&cell)?;
+        let contents = self.open(&cell)?;
+        let ends = self.backend.reads.end_of(&cell).unwrap_or(Until::Never);
         let contents = self.app.answer_room.hold(contents).ok_or_else(|| {
             self.problem(Kind::Overloaded)
                 .saying("Too many large answers wait for their clients to take them")
         })?;
-        Ok(found(etag, expires_at, contents))
+        Ok(found(etag, ends, contents))
     }
 
-    fn open(&self, cell: &Cell) -> Result<(Until, Bytes), Problem> {
+    fn open(&self, cell: &Cell) -> Result<Bytes, Problem> {
         let CellState::Live { expires_at, sealed } = &cell.state else {
             return Err(self.problem(Kind::NotFound));
         };
         let opened = self.store.sealer.open(&self.key, self.key_id, *expires_at, &cell.headers, sealed);
         // The session is there. "Not found" would make the client forget it, everywhere.
-        let contents = opened.map_err(|error| {
+        opened.map_err(|error| {
             self.app.metrics.seal_failures.with_label_values(&[self.store.name.as_str()]).inc();
             self.problem(Kind::ServerError(Outcome::Refused)).caused_by(error)
-        })?;
-        Ok((*expires_at, contents))
+        })
     }
 
     async fn write(self, body: Incoming) -> Result<Response, Problem> {
         let ttl = session_headers::ttl(self.headers, self.store).map_err(|error| self.bad_request(&error))?;
+        self.check_rate(WRITE, &self.store.limiter.writes).map_err(Problem::closing)?;
         self.check_disk()?;
-        let body = body::read(body, self.store.value_bytes_max, &self.app.body_room).await;
+        let body = body::read(body, self.store.rules.value_bytes_max, &self.app.body_room).await;
         let body = body.map_err(|error| self.body_problem(&error))?;
 
         let deadline = Deadline::within(self.app.limits.request_timeout);
@@ -252,6 +256,17 @@ impl Session<'_> {
         Ok(created(stored))
     }
 
+    fn check_rate(&self, op: &str, limit: &Limit) -> Result<(), Problem> {
+        limit.take().map_err(|per_s| {
+            let name = self.store.name.as_str();
+            self.app.metrics.limited.with_label_values(&[name, op]).inc();
+            let detail = format!(
+                "The store {name} takes {per_s} {op}s a second, and this is one more; nothing was done"
+            );
+            self.problem(Kind::Overloaded).saying(&detail)
+        })
+    }
+
     fn check_disk(&self) -> Result<(), Problem> {
         let is_known = || Ok(self.backend.reads.serving.view().version(&self.key_id)?.is_some());
         match self.app.disk_room.takes(is_known) {
@@ -266,6 +281,7 @@ impl Session<'_> {
 
     async fn delete(self) -> Result<Response, Problem> {
         session_headers::refuse_all(self.headers).map_err(|error| self.bad_request(&error))?;
+        self.check_rate(DELETE, &self.store.limiter.deletes)?;
         if !self.app.disk_room.takes_deletes() {
             return Err(self.problem(Kind::Overloaded).saying("The disk is full; nothing was deleted"));
         }
@@ -277,7 +293,7 @@ impl Session<'_> {
     }
 
     fn body_problem(&self, error: &BodyError) -> Problem {
-        let bytes_max = self.store.value_bytes_max;
+        let bytes_max = self.store.rules.value_bytes_max;
         match error {
             BodyError::Empty => self.bad_request(&"the request body is empty"),
             BodyError::Broken => {

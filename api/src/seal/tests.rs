@@ -3,6 +3,8 @@ use schemas::Timestamp;
 
 use super::*;
 
+const BYTES: BodyBytes = BodyBytes { max: 1 << 20, compress_above: 512 };
+
 fn secret(byte: u8) -> Secret {
     Secret::new(Zeroizing::new(vec![byte; 32])).unwrap()
 }
@@ -12,7 +14,7 @@ fn ring(ids: &[u32]) -> Vec<RingSecret> {
 }
 
 fn sealer(store: &str, ids: &[u32]) -> Sealer {
-    Sealer::new(store.parse().unwrap(), &secret(99), Arc::new(Ring::of(&ring(ids)).unwrap()), 1 << 20)
+    Sealer::new(store.parse().unwrap(), &secret(99), Arc::new(Ring::of(&ring(ids)).unwrap()), BYTES)
 }
 
 fn key(text: &str) -> SessionKey {
@@ -117,7 +119,7 @@ fn a_value_opens_only_for_its_session_store_expiry_and_secret() {
 #[test]
 fn a_value_says_which_secret_sealed_it_whatever_seals_by_now() {
     let secrets = Arc::new(Ring::of(&ring(&[1])).unwrap());
-    let sealer = Sealer::new("sessions".parse().unwrap(), &secret(99), Arc::clone(&secrets), 1 << 20);
+    let sealer = Sealer::new("sessions".parse().unwrap(), &secret(99), Arc::clone(&secrets), BYTES);
     let id = sealer.key_id(&key("k"));
     let (sealed, by) = sealer.seal(&key("k"), id, END, b"body", SALT);
     secrets.replace(&secrets.now(), &ring(&[2, 1])).unwrap();
@@ -147,6 +149,22 @@ fn what_compresses_takes_less_room() {
     let (sealed, _) = sealer.seal(&key("k"), id, END, &body, SALT);
     assert!(sealed.0.len() < body.len() / 4, "{}", sealed.0.len());
     assert_eq!(sealer.open(&key("k"), id, END, &headers("1"), &sealed).unwrap(), body);
+}
+
+#[test]
+fn what_is_shorter_than_is_asked_is_stored_as_it_is() {
+    let secrets = Arc::new(Ring::of(&ring(&[1])).unwrap());
+    let body = b"ab".repeat(100);
+    let bytes = |compress_above| {
+        let bytes = BodyBytes { compress_above, ..BYTES };
+        let sealer = Sealer::new("sessions".parse().unwrap(), &secret(99), Arc::clone(&secrets), bytes);
+        let id = sealer.key_id(&key("k"));
+        let (sealed, _) = sealer.seal(&key("k"), id, END, &body, SALT);
+        assert_eq!(sealer.open(&key("k"), id, END, &headers("1"), &sealed).unwrap(), body);
+        sealed.0.len()
+    };
+    assert_eq!(bytes(201), SALT_BYTES + 1 + 200 + TAG_BYTES);
+    assert!(bytes(200) < 100 && bytes(200) == bytes(0));
 }
 
 proptest! {

@@ -35,6 +35,8 @@ pub struct TopicPlan {
     pub replication: u16,
     /// The longest life of a session; `None` is for ever.
     pub ttl_max: Option<Duration>,
+    /// How long tombstones are kept where sessions live for ever.
+    pub tombstones: Duration,
     /// The longest outage of all writers, or of a mirror, that is to be survived.
     pub compaction_lag: Duration,
     /// The largest record, in bytes.
@@ -117,7 +119,7 @@ impl TopicPlan {
         let set = |name, value: String, need| Setting { name, value, need };
         let millis = |duration: Duration| duration.as_millis().to_string();
         let retention = self.retention().map_or_else(|| "-1".to_owned(), millis);
-        let tombstones = self.retention().unwrap_or(schemas::caps::UNLIMITED_TOMBSTONE_RETENTION);
+        let tombstones = self.retention().unwrap_or(self.tombstones);
         let policy = if self.ttl_max.is_some() { "compact,delete" } else { "compact" };
         vec![
             set("cleanup.policy", policy.to_owned(), Need::Equal),
@@ -140,7 +142,7 @@ impl TopicPlan {
     /// copied. What is older than the retention concerns nobody.
     #[must_use]
     pub fn held(&self) -> Self {
-        let lag = self.retention().unwrap_or(schemas::caps::UNLIMITED_TOMBSTONE_RETENTION);
+        let lag = self.retention().unwrap_or(self.tombstones);
         Self { compaction_lag: self.compaction_lag.max(lag), ..self.clone() }
     }
 
@@ -387,6 +389,7 @@ mod tests {
             partitions: PartitionCount::new(12).unwrap(),
             replication: 3,
             ttl_max: Some(Duration::from_secs(86_400)),
+            tombstones: 48 * HOUR,
             compaction_lag: 6 * HOUR,
             record_bytes_max: 1_100_000,
         }

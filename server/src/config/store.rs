@@ -1,5 +1,8 @@
 //! One store: a namespace of sessions with its own rules.
 
+use std::{num::NonZeroU32, time::Duration};
+
+use api::Rates;
 use schemas::{SessionTtl, caps};
 
 use super::{
@@ -34,11 +37,26 @@ pub struct StoreConfig {
     /// The longest value that is accepted, in bytes, 1 to 16,646,144. Default 1 MiB. Too low refuses big sessions with
     /// 413; too high lets a few requests take the room of all bodies.
     pub max_value_bytes: usize,
+    /// Whether PUT writes as POST does. Default false, as in Kask.
+    pub accept_put: bool,
+    /// The shortest value that is compressed, in bytes, 0 to 16,646,144. Default 512. Too low spends time on what gets no smaller;
+    /// too high takes disk.
+    pub compress_above_bytes: usize,
+    /// How many writes and deletes are taken in a second (`rate: { writes_per_s, deletes_per_s }`), each 1 to 4,294,967,295; what is
+    /// beyond is answered 503. Default: all. Too low refuses clients; too high, or none, lets whoever makes sessions or logs out fill
+    /// the disk as fast as it can be written.
+    pub rates: Rates,
+    /// How long the tombstones of a store with `default_ttl: 0` are kept, in seconds, from two days up. Default 30 days. A data centre
+    /// that was away for longer may bring back what was deleted meanwhile; too long keeps a trace of every delete.
+    pub tombstone_retention: Duration,
 }
 
 impl StoreConfig {
     /// The default of `max_value_bytes`.
     pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
+
+    /// The default of `compress_above_bytes`: below it zstd rarely wins anything.
+    pub const COMPRESS_ABOVE_BYTES: usize = 512;
 
     /// A store with every default but its path and its TTL.
     pub(super) fn plain(
@@ -52,6 +70,10 @@ impl StoreConfig {
             max_ttl: default_ttl,
             read_consistency,
             max_value_bytes: Self::MAX_VALUE_BYTES,
+            accept_put: false,
+            compress_above_bytes: Self::COMPRESS_ABOVE_BYTES,
+            rates: Rates::default(),
+            tombstone_retention: caps::UNLIMITED_TOMBSTONE_RETENTION,
         }
     }
 }
@@ -84,6 +106,10 @@ pub(super) struct Draft {
     max_ttl: Read<SessionTtl>,
     read_consistency: Read<ReadConsistency>,
     max_value_bytes: Read<usize>,
+    accept_put: Read<bool>,
+    compress_above_bytes: Read<usize>,
+    rates: Read<Rates>,
+    tombstone_retention: Read<Duration>,
 }
 
 impl Draft {
@@ -102,6 +128,14 @@ impl Draft {
             max_ttl: max_ttl(store, default_ttl),
             read_consistency: store.or("read_consistency", read_consistency, choice(&READ_CONSISTENCIES)),
             max_value_bytes: store.or("max_value_bytes", StoreConfig::MAX_VALUE_BYTES, value_bytes),
+            accept_put: store.or("accept_put", false, flag),
+            compress_above_bytes: store.or(
+                "compress_above_bytes",
+                StoreConfig::COMPRESS_ABOVE_BYTES,
+                number("a whole number of bytes", 0..=VALUE_BYTES_MAX, StoreConfig::COMPRESS_ABOVE_BYTES),
+            ),
+            rates: store.or("rate", Rates::default(), section(rates)),
+            tombstone_retention: tombstone_retention(store, default_ttl),
         };
         check_what_comes_later(store);
         draft
@@ -109,13 +143,16 @@ impl Draft {
 
     /// The store, when nothing was wrong with it.
     pub(super) fn finish(self) -> Read<StoreConfig> {
-        let Self { base_uri, default_ttl, max_ttl, read_consistency, max_value_bytes } = self;
         Ok(StoreConfig {
-            base_uri: base_uri?,
-            default_ttl: default_ttl?,
-            max_ttl: max_ttl?,
-            read_consistency: read_consistency?,
-            max_value_bytes: max_value_bytes?,
+            base_uri: self.base_uri?,
+            default_ttl: self.default_ttl?,
+            max_ttl: self.max_ttl?,
+            read_consistency: self.read_consistency?,
+            max_value_bytes: self.max_value_bytes?,
+            accept_put: self.accept_put?,
+            compress_above_bytes: self.compress_above_bytes?,
+            rates: self.rates?,
+            tombstone_retention: self.tombstone_retention?,
         })
     }
 }
@@ -138,20 +175,12 @@ fn check_what_comes_later(store: &mut Section<'_>) {
         store.not_built("scope", "use `mirrored`");
     }
     store.later("quota_bytes", LEAVE_OUT, |item| quota_bytes(item, scope));
-    store.later("rate", LEAVE_OUT, section(rate));
-    store.later("accept_put", LEAVE_OUT, flag);
-    store.later(
-        "compress_above_bytes",
-        LEAVE_OUT,
-        number("a whole number of bytes", 0..=VALUE_BYTES_MAX, 1024),
-    );
     store.later("seal", LEAVE_OUT, flag);
     store.later("conditions", LEAVE_OUT, flag);
     store.later("renew_on_read", LEAVE_OUT, flag);
     store.later("max_lifetime", LEAVE_OUT, seconds);
     store.later("principals_uri", LEAVE_OUT, base_uri);
     store.later("drain_from", LEAVE_OUT, text);
-    store.later("tombstone_retention", LEAVE_OUT, seconds);
 }
 
 /// A mirrored store has no quota: evicting one of its tombstones would bring a session back.
@@ -166,10 +195,30 @@ fn quota_bytes(item: &mut Item<'_>, scope: Read<Scope>) -> Read<u64> {
     }
 }
 
-fn rate(rate: &mut Section<'_>) -> Read<()> {
-    rate.check("writes_per_s", number("a whole number of requests", 1..=u32::MAX, 2000));
-    rate.check("deletes_per_s", number("a whole number of requests", 1..=u32::MAX, 500));
-    Ok(())
+fn rates(rates: &mut Section<'_>) -> Read<Rates> {
+    let mut per_s = |key, example| {
+        let per_s = rates.optional(key, number("a whole number of requests", 1..=u32::MAX, example));
+        Ok(per_s?.and_then(NonZeroU32::new))
+    };
+    let (writes, deletes) = (per_s("writes_per_s", 2000), per_s("deletes_per_s", 500));
+    Ok(Rates { writes_per_s: writes?, deletes_per_s: deletes? })
+}
+
+/// Where sessions expire, what is left of a delete lives as long as they may and a day.
+fn tombstone_retention(store: &mut Section<'_>, default_ttl: Read<SessionTtl>) -> Read<Duration> {
+    const KEY: &str = "tombstone_retention";
+    let shortest = 2 * caps::RETENTION_SLACK.as_secs();
+    let range = shortest..=caps::TTL_SECONDS_MAX;
+    let asked = store.optional(KEY, number("a whole number of seconds", range, 30 * 24 * 3600))?;
+    match (asked, default_ttl?) {
+        (Some(seconds), SessionTtl::Seconds(_)) => {
+            let need =
+                "`default_ttl: 0`, as the tombstones of sessions that expire live as long as those may";
+            Err(store.refuse(KEY, Refusal::new(seconds.to_string(), need, "leave it out")))
+        }
+        (Some(seconds), SessionTtl::Never) => Ok(Duration::from_secs(seconds)),
+        (None, _) => Ok(caps::UNLIMITED_TOMBSTONE_RETENTION),
+    }
 }
 
 fn seconds(item: &mut Item<'_>) -> Read<u64> {

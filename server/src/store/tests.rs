@@ -42,6 +42,7 @@ fn store(log: &Arc<MemoryLog>, view: Contents, machine: &Arc<ManualClock>) -> (S
         writer_id: WriterId(1),
         peers: Vec::new(),
         read_consistency: ReadConsistency::Dc,
+        max_ttl: SessionTtl::Never,
         serve_in_outage_for: Duration::ZERO,
         gaps: Arc::new(Gaps::none()),
         counted: Metrics::register(&Registry::new()).unwrap(),

@@ -1,3 +1,4 @@
+use api::Rates;
 use schemas::SessionTtl;
 
 use super::*;
@@ -10,7 +11,6 @@ fn the_example_asks_for_what_is_not_built_yet_and_for_nothing_wrong() {
 audit: known, not built yet (leave it out)
 stores.anon.scope: known, not built yet (use `mirrored`)
 stores.anon.quota_bytes: known, not built yet (leave it out)
-stores.anon.rate: known, not built yet (leave it out)
 ";
     assert_eq!(report_of(EXAMPLE), expected);
     assert_eq!(parse(EXAMPLE).warnings, []);
@@ -32,6 +32,10 @@ fn every_built_key_of_the_example_arrives() {
         max_ttl: SessionTtl::from_seconds(86_400),
         read_consistency,
         max_value_bytes: 1_048_576,
+        accept_put: false,
+        compress_above_bytes: 512,
+        rates: Rates::default(),
+        tombstone_retention: Duration::from_secs(30 * 86_400),
     };
     let ring = |id: u32, file: &str| RingFile { id: id.try_into().unwrap(), file: file.into() };
     let expected = Config {
@@ -104,16 +108,12 @@ fn a_key_that_comes_later_gives_one_line_however_much_is_below_it() {
         ("audit", "audit: { secret_file: /a }"),
         ("audit", "audit: { secret_file: /a, changes_topic: true }"),
         ("stores.a.scope", "stores: { a: { base_uri: a, scope: local } }"),
-        ("stores.a.rate", "stores: { a: { base_uri: a, rate: { writes_per_s: 1, deletes_per_s: 1 } } }"),
-        ("stores.a.accept_put", "stores: { a: { base_uri: a, accept_put: true } }"),
-        ("stores.a.compress_above_bytes", "stores: { a: { base_uri: a, compress_above_bytes: 0 } }"),
         ("stores.a.seal", "stores: { a: { base_uri: a, seal: false } }"),
         ("stores.a.conditions", "stores: { a: { base_uri: a, conditions: true } }"),
         ("stores.a.renew_on_read", "stores: { a: { base_uri: a, renew_on_read: true } }"),
         ("stores.a.max_lifetime", "stores: { a: { base_uri: a, max_lifetime: 1 } }"),
         ("stores.a.principals_uri", "stores: { a: { base_uri: a, principals_uri: /p/v1 } }"),
         ("stores.a.drain_from", "stores: { a: { base_uri: a, drain_from: b } }"),
-        ("stores.a.tombstone_retention", "stores: { a: { base_uri: a, tombstone_retention: 1 } }"),
     ];
     for (key, more) in rows {
         let report = report_with(more);

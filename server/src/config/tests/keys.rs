@@ -244,10 +244,9 @@ fn a_malformed_key_that_comes_later_says_what_is_wrong_instead() {
             ],
         ),
         (
-            "stores: { a: { base_uri: a, max_lifetime: 0, tombstone_retention: -1 } }",
+            "stores: { a: { base_uri: a, max_lifetime: 0 } }",
             &[
                 "stores.a.max_lifetime: found 0, needs a whole number of seconds from 1 to 3162240000 (for example 86400)",
-                "stores.a.tombstone_retention: found -1, needs a whole number of seconds from 1 to 3162240000 (for example 86400)",
             ],
         ),
     ]);

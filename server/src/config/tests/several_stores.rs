@@ -1,3 +1,4 @@
+use api::Rates;
 use schemas::SessionTtl;
 
 use super::*;
@@ -31,6 +32,10 @@ fn a_store_has_defaults_for_all_but_its_path() {
         max_ttl: SessionTtl::KASK,
         read_consistency: ReadConsistency::Node,
         max_value_bytes: 1024 * 1024,
+        accept_put: false,
+        compress_above_bytes: 512,
+        rates: Rates::default(),
+        tombstone_retention: Duration::from_secs(30 * 86_400),
     };
     assert_eq!(config.stores, vec![("anon".parse().unwrap(), expected)]);
     let line = "stores.a.base_uri: found nothing, needs a path (for example /sessions/v1/)";
@@ -135,9 +140,20 @@ fn a_value_of_a_store_out_of_its_range_is_refused() {
             "stores.a.read_consistency: found \"quorum\", needs dc or node (for example dc)".to_owned(),
         ),
         (
-            "scope: local, rate: { writes_per_s: 0 }",
-            "stores.a.scope: known, not built yet (use `mirrored`)\n\
-             stores.a.rate.writes_per_s: found 0, needs a whole number of requests from 1 to 4294967295 (for example 2000)"
+            "rate: { writes_per_s: 0 }",
+            "stores.a.rate.writes_per_s: found 0, needs a whole number of requests from 1 to 4294967295 (for example 2000)"
+                .to_owned(),
+        ),
+        (
+            "tombstone_retention: 172800",
+            "stores.a.tombstone_retention: found 172800, needs `default_ttl: 0`, as the tombstones of sessions that expire live as \
+             long as those may (leave it out)"
+                .to_owned(),
+        ),
+        (
+            "default_ttl: 0, tombstone_retention: 86400",
+            "stores.a.tombstone_retention: found 86400, needs a whole number of seconds from 172800 to 3162240000 (for example \
+             2592000)"
                 .to_owned(),
         ),
     ];
@@ -215,9 +231,9 @@ fn stores_have_names_that_fit() {
             &[
                 "stores.1: found the name `1`, needs another one (must be 1 to 32 characters of a-z, 0-9 and -, beginning with \
                  a letter)",
-                "stores.1.x: unknown key (known here: default_ttl, base_uri, max_ttl, read_consistency, max_value_bytes, scope, \
-                 quota_bytes, rate, accept_put, compress_above_bytes, seal, conditions, renew_on_read, max_lifetime, \
-                 principals_uri, drain_from, tombstone_retention)",
+                "stores.1.x: unknown key (known here: default_ttl, base_uri, max_ttl, read_consistency, max_value_bytes, \
+                 accept_put, compress_above_bytes, rate, tombstone_retention, scope, quota_bytes, seal, conditions, \
+                 renew_on_read, max_lifetime, principals_uri, drain_from)",
             ],
         ),
     ]);
