@@ -27,7 +27,7 @@ fn check_config_names_every_key_that_is_not_built_yet_and_serve_refuses_them() {
     let (code, said, _) = solera(&["check-config", EXAMPLE]);
     let keys: Vec<_> = said.lines().map(|line| line.split_once(": known, not built yet")).collect();
     let keys: Option<Vec<_>> = keys.into_iter().map(|split| split.map(|(key, _)| key)).collect();
-    let expected = ["audit", "stores.anon.scope", "stores.anon.quota_bytes", "stores.anon.rate"];
+    let expected = ["audit", "stores.anon.scope", "stores.anon.quota_bytes"];
     assert_eq!((code, keys), (Some(1), Some(expected.to_vec())), "{said}");
 
     let (code, _, complaint) = solera(&["serve", "--config", EXAMPLE]);
