@@ -64,8 +64,7 @@ fn a_store_takes_as_much_in_a_second_as_it_may_and_leaves_the_others_alone() {
     };
     assert_eq!((counted("write"), counted("delete")), (refused, undeleted));
 
-    let flood = || (0..100).map(|n| node.request(post(n)).status).filter(|status| *status == 503).count();
-    assert!(0 < flood());
+    assert!((0..10_000).any(|n| node.request(post(n)).status == 503), "the rate is used up");
     for n in 0..200 {
         let target = format!("/sessions/v1/k{n}");
         assert_eq!(node.post(&target, "contents").status, 201);
