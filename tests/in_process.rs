@@ -181,7 +181,8 @@ async fn store(
     (store, view, stop)
 }
 
-fn app(store: &StoreNode, registry: &Registry) -> App {
+/// A store `sessions` that is not open yet, and the ring that it seals with.
+pub(crate) fn unopened() -> (api::Store, Arc<Ring>) {
     let secret = || Secret::new(vec![7; 32].into()).unwrap();
     let ring = [RingSecret { id: 1, secret: secret() }];
     let name: schemas::StoreName = "sessions".parse().unwrap();
@@ -197,7 +198,11 @@ fn app(store: &StoreNode, registry: &Registry) -> App {
         takes_put: false,
         rates: Rates::default(),
     };
-    let served = api::Store::new(name, rules, sealer);
+    (api::Store::new(name, rules, sealer), ring)
+}
+
+fn app(store: &StoreNode, registry: &Registry) -> App {
+    let (served, ring) = unopened();
     served.open(store.backend());
     let readiness = Arc::new(Readiness::default());
     readiness.latch("store sessions", "opening").release();

@@ -30,9 +30,9 @@ impl Fingerprints {
         std::iter::once((INDEX_SECRET.to_owned(), self.index.to_string())).chain(ring).collect()
     }
 
-    /// Whether it is that of the index secret.
-    pub(crate) fn is_of_index(&self, fingerprint: &str) -> bool {
-        *self.index == *fingerprint
+    /// That of the index secret.
+    pub fn index(&self) -> &str {
+        &self.index
     }
 }
 

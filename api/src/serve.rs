@@ -3,7 +3,7 @@
 //! Our own accept loop, because `axum::serve` neither bounds connections nor lets go of clients that send or take
 //! nothing.
 
-use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use axum::response::IntoResponse;
 use futures::FutureExt;
@@ -44,8 +44,8 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     let places = Arc::new(Semaphore::new(connections_max));
-    while let Some((stream, place)) = accept(&listener, &places, &stop).await {
-        lanes.spawn(connection(stream, tls.clone(), routes.clone(), stop.clone(), place));
+    while let Some((accepted, place)) = accept(&listener, &places, &stop).await {
+        lanes.spawn(connection(accepted, tls.clone(), routes.clone(), stop.clone(), place));
     }
     drop(listener);
     lanes.wait().await;
@@ -60,16 +60,22 @@ pub async fn serve_connection(
     requests(stream, Sender::default(), routes, stop).await;
 }
 
+/// A connection, and where it comes from.
+type Accepted = (std::net::TcpStream, SocketAddr);
+
 /// The next connection and its place. `None` when it is time to stop.
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
     stop: &CancellationToken,
-) -> Option<(std::net::TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(Accepted, OwnedSemaphorePermit)> {
     let place = stop.run_until_cancelled(Arc::clone(places).acquire_owned()).await?.ok()?;
     loop {
         // It is watched by the runtime that serves it, and not by this one any more.
-        let accepted = async { listener.accept().await?.0.into_std() };
+        let accepted = async {
+            let (stream, from) = listener.accept().await?;
+            io::Result::Ok((stream.into_std()?, from))
+        };
         match stop.run_until_cancelled(accepted).await? {
             Ok(accepted) => return Some((accepted, place)),
             Err(error) => {
@@ -81,7 +87,7 @@ async fn accept(
 }
 
 async fn connection(
-    accepted: std::net::TcpStream,
+    (accepted, from): Accepted,
     tls: Option<Arc<Tls>>,
     routes: Routes,
     stop: CancellationToken,
@@ -94,7 +100,7 @@ async fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!("Cannot set TCP_NODELAY: {error}");
     }
-    let address = stream.peer_addr().ok();
+    let address = Some(from);
     let Some(tls) = tls else {
         let sender = Sender { address, certificate: None };
         return requests(Taking::new(stream), sender, routes, stop).await;
@@ -177,7 +183,7 @@ mod tests {
 
     use super::*;
 
-    async fn start(others: Router, connections_max: usize) -> std::net::SocketAddr {
+    async fn start(others: Router, connections_max: usize) -> SocketAddr {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(serve(

@@ -66,7 +66,7 @@ pub use hot::{CellCache, HotCells};
 pub use hot_metrics::CellCacheMetrics;
 pub use metrics::Metrics;
 pub use outage::{Outage, PROBE_EVERY, Silent};
-pub use reads::{Freshness, NotKnown, Reads};
+pub use reads::{Freshness, NotKnown, Reads, Visible};
 pub use replay::{Frontiers, Replay};
 pub use serving::{Served, Serving};
 pub use sums::{Hour, Summed, Sums};

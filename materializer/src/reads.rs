@@ -51,6 +51,16 @@ pub struct Reads {
     pub max_ttl: SessionTtl,
 }
 
+/// A session that a reader may see.
+#[derive(Clone, Debug)]
+pub struct Visible {
+    /// Its cell.
+    pub cell: Arc<Cell>,
+    /// When readers stop seeing it: when it expires, or before, if sessions may not live as long any more as they might when it was
+    /// written.
+    pub ends: Until,
+}
+
 /// This node does not know. Never to be answered as "not there".
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum NotKnown {
@@ -66,20 +76,20 @@ pub enum NotKnown {
 }
 
 impl Reads {
-    /// The cell of a session that a reader may see now.
+    /// A session that a reader may see now.
     ///
     /// # Errors
     /// When this node cannot know within `patience`.
-    pub async fn visible(&self, key: KeyId, patience: Duration) -> Result<Option<Arc<Cell>>, NotKnown> {
+    pub async fn visible(&self, key: KeyId, patience: Duration) -> Result<Option<Visible>, NotKnown> {
         self.freshen(key, patience).await?;
         let now = self.clock.read_now();
-        let is_visible = |cell: &Arc<Cell>| self.end_of(cell).is_some_and(|end| end.is_after(now));
-        Ok(self.serving.view().get(&key)?.filter(is_visible))
+        let Some(cell) = self.serving.view().get(&key)? else { return Ok(None) };
+        let ends = self.end_of(&cell).filter(|ends| ends.is_after(now));
+        Ok(ends.map(|ends| Visible { cell, ends }))
     }
 
-    /// When readers stop seeing a session: when it expires, or before, if sessions may not live as long any more as they might when
-    /// it was written. `None` where there is nothing to see.
-    pub fn end_of(&self, cell: &Cell) -> Option<Until> {
+    /// When readers stop seeing a session. `None` where there is nothing to see.
+    fn end_of(&self, cell: &Cell) -> Option<Until> {
         match cell.state {
             State::Live { expires_at, .. } => {
                 Some(expires_at.min(self.max_ttl.from(cell.version.hlc.time())))

@@ -120,7 +120,7 @@ pub(crate) async fn run(
     let peers = config
         .peers
         .as_ref()
-        .map(|peers| Peers::of(&config, peers, tls.peers.as_deref(), (&secrets, &fingerprints), &registry))
+        .map(|peers| Peers::of(&config, peers, tls.peers.as_deref(), &fingerprints, &registry))
         .transpose()?;
     let dcs = Dcs { us: config.dc.clone(), peers: peers.as_ref().map(Peers::all).unwrap_or_default().into() };
     let (comparisons, to_compare) = Comparisons::new();
@@ -139,7 +139,7 @@ pub(crate) async fn run(
         stop_working: CancellationToken::new(),
         readiness,
     };
-    let rotation = Rotation::of(&secrets, ring);
+    let rotation = Rotation::of(&fingerprints, ring);
     node.work.spawn(rotation.obey(asked, config.data_dir.as_path().into(), node.stop_working.clone()));
     let scheme = if tls.data.is_some() { "https" } else { "http" };
     for tls in [&tls.data, &tls.admin, &tls.peers].into_iter().flatten() {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
-use api::{App, Fingerprints, Latch, PeerApp, Tls, index_fingerprint};
+use api::{App, Fingerprints, Latch, PeerApp, Tls};
 use eventlog::{Clock, SystemClock};
 use prometheus::Registry;
 use schemas::{Dc, SessionTtl, caps::DOWN_AHEAD_MAX};
@@ -23,7 +23,6 @@ use writer::peer::{
 
 use crate::{
     config::{Config, LogConfig, PeerConfig, PeersConfig},
-    secrets::Secrets,
     tls::{FileTls, Shown},
 };
 
@@ -72,7 +71,7 @@ impl Peers {
         config: &Config,
         peers: &PeersConfig,
         tls: Option<&FileTls>,
-        (secrets, fingerprints): (&Secrets, &Fingerprints),
+        fingerprints: &Fingerprints,
         registry: &Registry,
     ) -> anyhow::Result<Self> {
         let metrics = PeerMetrics::register(registry).context("register the metrics of peers")?;
@@ -81,8 +80,7 @@ impl Peers {
         let first = shows.as_ref().map(|shows| Arc::clone(&shows.borrow()));
         let peer = |(dc, peer): &(Dc, PeerConfig)| {
             let tls = first.clone().zip(peer.tls_name.clone()).map(|(config, name)| PeerTls { config, name });
-            let asks =
-                peer::Us { dc: config.dc.clone(), index_fingerprint: index_fingerprint(&secrets.index) };
+            let asks = peer::Us { dc: config.dc.clone(), index_fingerprint: fingerprints.index().to_owned() };
             Arc::new(HttpPeer::new(asks, dc.clone(), peer.urls.clone(), tls, metrics.clone()))
         };
         let names = peers

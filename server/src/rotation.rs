@@ -3,14 +3,11 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
-use api::{Ring, RingSecret, index_fingerprint};
+use api::{Fingerprints, Ring, RingSecret, index_fingerprint};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    config::SecretsConfig,
-    secrets::{self, Secrets},
-};
+use crate::{config::SecretsConfig, secrets};
 
 /// Where the configuration that SIGHUP read arrives.
 pub(crate) type Asked = watch::Receiver<Option<SecretsConfig>>;
@@ -23,8 +20,8 @@ pub(crate) struct Rotation {
 }
 
 impl Rotation {
-    pub(crate) fn of(secrets: &Secrets, ring: Arc<Ring>) -> Self {
-        Self { ring, index_fingerprint: index_fingerprint(&secrets.index) }
+    pub(crate) fn of(fingerprints: &Fingerprints, ring: Arc<Ring>) -> Self {
+        Self { ring, index_fingerprint: fingerprints.index().to_owned() }
     }
 
     /// Takes over what is asked for, until `stop`.

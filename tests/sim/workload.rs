@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use materializer::State;
+use materializer::{State, Visible};
 use rand::Rng;
 use schemas::{Headers, KeyId, Sealed, Timestamp, Until};
 use server::store::StoreNode;
@@ -124,9 +124,9 @@ impl Asked {
                 store.writer.delete(key, Headers::default(), deadline).await.ok().map(|_| Answer::Done)
             }
             Self::Get => {
-                let cell = store.reads.visible(key, patience).await.ok()?;
+                let seen = store.reads.visible(key, patience).await.ok()?;
                 let told_at = store.reads.clock.last_read_now();
-                let Some(cell) = cell else { return Some(Answer::NotFound { told_at }) };
+                let Some(Visible { cell, .. }) = seen else { return Some(Answer::NotFound { told_at }) };
                 let State::Live { expires_at, sealed } = &cell.state else {
                     unreachable!("only live cells are visible")
                 };

@@ -10,8 +10,8 @@ use std::{
 
 use ::turmoil::net::TcpListener;
 use api::{
-    AnswerRoom, App, BodyBytes, BodyRoom, BuildInfo, Comparisons, Dcs, DiskRoom, Fingerprints, Jobs, Limits,
-    PeerApp, Rates, Readiness, Ring, RingSecret, Rules, Sealer, Secret, Store, Stores, admin::Counting,
+    AnswerRoom, App, BodyRoom, BuildInfo, Comparisons, Dcs, DiskRoom, Fingerprints, Jobs, Limits, PeerApp,
+    Readiness, Stores, admin::Counting,
 };
 use eventlog::{EventLog, LogClock};
 use futures::future::BoxFuture;
@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use writer::{FenceFailed, LocalView, LookFailed, Retention};
 
 use super::{log::NodeLog, site::Site};
+use crate::in_process::unopened;
 
 /// Where peers listen.
 pub(crate) const PORT: u16 = 7081;
@@ -121,26 +122,13 @@ async fn open(machine: &Machine, app: &App) {
 }
 
 fn app(dc: &Dc, registry: &Registry) -> App {
-    let secret = || Secret::new(vec![7; 32].into()).unwrap();
-    let name: schemas::StoreName = "sessions".parse().unwrap();
-    let ring = Arc::new(Ring::of(&[RingSecret { id: 1, secret: secret() }]).unwrap());
-    let hour = SessionTtl::from_seconds(3600);
-    let rules = Rules {
-        base_uri: "/sessions/v1/".into(),
-        default_ttl: hour,
-        max_ttl: hour,
-        value_bytes_max: 1 << 20,
-        takes_put: false,
-        rates: Rates::default(),
-    };
-    let bytes = BodyBytes { max: 1 << 20, compress_above: 512 };
-    let sealer = Sealer::new(name.clone(), &secret(), Arc::clone(&ring), bytes);
+    let (store, ring) = unopened();
     let build = BuildInfo { version: "0", build_date: "", build_host: "", go_version: "" };
     App {
         access: None,
         ring,
         counting: Counting::default(),
-        stores: Arc::new(Stores::new(vec![Store::new(name, rules, sealer)])),
+        stores: Arc::new(Stores::new(vec![store])),
         readiness: Arc::new(Readiness::default()),
         metrics: api::Metrics::register(registry, &build).unwrap(),
         registry: registry.clone(),

@@ -35,7 +35,7 @@ pub(super) async fn declaration(State(app): State<Arc<PeerApp>>, body: Body) -> 
         Err(why) => return bad(&why),
     };
     let DeclarationCall { dc, state, id, index_fingerprint, waited, request_id, deadline_ms } = call;
-    if !app.fingerprints.is_of_index(&index_fingerprint) {
+    if app.fingerprints.index() != index_fingerprint {
         let detail = format!("{} has another secret `{INDEX_SECRET}`", app.dc);
         return problem(StatusCode::CONFLICT, "config_mismatch", &detail, None);
     }

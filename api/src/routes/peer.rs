@@ -132,7 +132,7 @@ async fn tombstone(State(app): State<Arc<PeerApp>>, body: Body) -> Response {
         Err(why) => return bad(&why),
     };
     let Some(tombstone) = call.tombstone() else { return bad("the request id is too long") };
-    if !app.fingerprints.is_of_index(&call.index_fingerprint) {
+    if app.fingerprints.index() != call.index_fingerprint {
         let detail = format!("{} has another secret `{INDEX_SECRET}`", app.dc);
         return problem(StatusCode::CONFLICT, "config_mismatch", &detail, None);
     }

@@ -9,7 +9,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
-use materializer::{Cell, State as CellState, ViewError};
+use materializer::{Cell, State as CellState, ViewError, Visible};
 use schemas::{Headers, KeyId, Until};
 use writer::{Deadline, DeletedEverywhere, Set, Stored};
 
@@ -206,16 +206,15 @@ impl Action {
 impl Session<'_> {
     async fn read(self) -> Result<Response, Problem> {
         session_headers::refuse_all(self.headers).map_err(|error| self.bad_request(&error))?;
-        let cell = self.backend.reads.visible(self.key_id, self.app.limits.read_patience).await;
-        let cell = cell.map_err(|error| Problem::of_read(&error, self.instance()))?;
-        let cell = cell.ok_or_else(|| self.problem(Kind::NotFound))?;
+        let seen = self.backend.reads.visible(self.key_id, self.app.limits.read_patience).await;
+        let seen = seen.map_err(|error| Problem::of_read(&error, self.instance()))?;
+        let Visible { cell, ends } = seen.ok_or_else(|| self.problem(Kind::NotFound))?;
 
         let etag = conditions::etag(cell.version);
         if conditions::has_already(self.headers, &etag) {
             return Ok(not_modified(etag));
         }
         let contents = self.open(&cell)?;
-        let ends = self.backend.reads.end_of(&cell).unwrap_or(Until::Never);
         let contents = self.app.answer_room.hold(contents).ok_or_else(|| {
             self.problem(Kind::Overloaded)
                 .saying("Too many large answers wait for their clients to take them")

@@ -52,19 +52,22 @@ enum State {
 }
 
 pub(super) fn run(args: &PeersArgs) -> anyhow::Result<()> {
-    args.admin.ask(async |admin| match &args.command {
-            None => list(&admin).await,
-            Some(PeersCommand::Set { dc, state, i_have_depooled: depooled, i_have_waited: waited }) => {
-                let order = json!({ "state": state.name(), "depooled": depooled, "waited": waited });
-                if let (State::Down, false) = (state, depooled) {
-                    bail!(
-                        "deletes will go on without {dc}, and sessions that are deleted meanwhile stay there until it is up \
-                         again. Take its traffic away first, and say so with --i-have-depooled"
-                    );
-                }
-                set(&admin, dc, *state, &order).await
-            }
-    })
+    args.admin.ask(async |admin| obey(&admin, args.command.as_ref()).await)
+}
+
+async fn obey(admin: &Admin, command: Option<&PeersCommand>) -> anyhow::Result<()> {
+    let Some(PeersCommand::Set { dc, state, i_have_depooled: depooled, i_have_waited: waited }) = command
+    else {
+        return list(admin).await;
+    };
+    let order = json!({ "state": state.name(), "depooled": depooled, "waited": waited });
+    if let (State::Down, false) = (state, depooled) {
+        bail!(
+            "deletes will go on without {dc}, and sessions that are deleted meanwhile stay there until it is up \
+             again. Take its traffic away first, and say so with --i-have-depooled"
+        );
+    }
+    set(admin, dc, *state, &order).await
 }
 
 async fn list(admin: &Admin) -> anyhow::Result<()> {
